@@ -1,0 +1,316 @@
+"""The shared vocabulary: frozen records over NumPy arrays.
+
+Space: `ImageSet` holds pixels; `Box`, adversarial points and all bounds live in network input space
+(normalised), because that is what a property file says. `Normalization` is the only converter.
+
+Sign: margin of rival j = logit of the true label - logit of j; positive means the true label wins. A lower
+bound above zero on every rival proves robustness.
+
+Letters in shapes: N images, C channels, H rows, W columns, K classes, R restarts, S steps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .config import check_eps
+from .errors import ImageError, require
+from .randomness import draw
+
+STATUSES: tuple[str, ...] = ("misclassified", "attacked", "verified", "open")
+"""What the funnel can say of an image, in the order in which it is decided."""
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Per-channel mean and standard deviation, in pixel units."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        require(len(self.mean) == len(self.std) > 0, "normalization", (self.mean, self.std), "as many means as stds")
+        require(all(s > 0 for s in self.std), "normalization std", self.std, "numbers above 0")
+
+    def to_network(self, pixels: np.ndarray) -> np.ndarray:
+        """Network input of `pixels` [..., C, H, W], (pixels - mean) / std, every step in float32."""
+        mean, std = self._columns(pixels)
+        return (pixels.astype(np.float32) - mean) / std
+
+    def to_pixels(self, points: np.ndarray) -> np.ndarray:
+        """Pixels of network inputs [..., C, H, W], float32; inverse of `to_network` up to rounding."""
+        mean, std = self._columns(points)
+        return points.astype(np.float32) * std + mean
+
+    def _columns(self, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        require(
+            array.ndim >= 3 and array.shape[-3] == len(self.mean),
+            "image shape",
+            array.shape,
+            f"[..., {len(self.mean)}, H, W], one channel for each mean",
+            error=ImageError,
+        )
+        shape = (len(self.mean), 1, 1)
+        return np.float32(self.mean).reshape(shape), np.float32(self.std).reshape(shape)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Labelled images and where they came from.
+
+    An image is identified by the SHA-256 of its uint8 levels in CHW order; `indices` are its true positions
+    in the source.
+    """
+
+    levels: np.ndarray  # uint8 [N, C, H, W], pixel levels 0-255
+    labels: np.ndarray  # int64 [N]
+    indices: np.ndarray  # int64 [N], position in the source's own order
+    source: str
+    class_names: tuple[str, ...]
+    normalization: Normalization
+    ids: tuple[str, ...] = field(init=False)  # 64 hex digits an image
+
+    def __post_init__(self) -> None:
+        n = len(self.levels)
+        require(
+            self.levels.dtype == np.uint8 and self.levels.ndim == 4,
+            f"{self.source}: levels",
+            (str(self.levels.dtype), self.levels.shape),
+            "uint8 [N, C, H, W]",
+            error=ImageError,
+        )
+        require(
+            self.labels.shape == (n,) and self.indices.shape == (n,),
+            f"{self.source}: labels and indices",
+            (self.labels.shape, self.indices.shape),
+            f"one for each of {n} images",
+            error=ImageError,
+        )
+        classes = len(self.class_names)
+        wrong = np.flatnonzero((self.labels < 0) | (self.labels >= classes))
+        require(
+            not len(wrong),
+            f"{self.source}: label of image {int(self.indices[wrong[0]]) if len(wrong) else ''}",
+            int(self.labels[wrong[0]]) if len(wrong) else None,
+            f"0 to {classes - 1}",
+            error=ImageError,
+        )
+        hashes = tuple(hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest() for image in self.levels)
+        object.__setattr__(self, "ids", hashes)
+
+    def __len__(self) -> int:
+        return len(self.levels)
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """float32 [N, C, H, W] in [0, 1]: levels / 255."""
+        return self.levels.astype(np.float32) / np.float32(255)
+
+    def name_of(self, label: int) -> str:
+        """Class name of `label`, in words."""
+        return self.class_names[label].replace("_", " ")
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> ImageSet:
+        """The images at `rows`, in that order."""
+        rows = np.asarray(rows, dtype=np.int64)
+        return ImageSet(
+            self.levels[rows], self.labels[rows], self.indices[rows], self.source, self.class_names, self.normalization
+        )
+
+    def sample(self, n: int, seed: int) -> ImageSet:
+        """`n` images drawn without replacement from `seed`, in source order; independent of present order."""
+        require(0 < n <= len(self), "number of images", n, f"1 to {len(self)}, as many as {self.source} has")
+        return self.take(draw(self.ids, n, seed, "sample"))
+
+
+@dataclass(frozen=True, eq=False)
+class Box:
+    """The perturbation box of N images, float32 for float32 what the property files say.
+
+    Network input space. Made by `Box.around` alone, so attack, bounds and export share it.
+    """
+
+    lower: np.ndarray  # float32 [N, C, H, W]
+    upper: np.ndarray  # float32 [N, C, H, W]
+    center: np.ndarray  # float32 [N, C, H, W], the unperturbed image (the middle, where none is known)
+
+    def __post_init__(self) -> None:
+        same = self.lower.shape == self.upper.shape == self.center.shape
+        require(same, "box", (self.lower.shape, self.upper.shape, self.center.shape), "three arrays of one shape")
+        for name in ("lower", "upper", "center"):
+            array = getattr(self, name)
+            require(array.dtype == np.float32, f"box {name}", str(array.dtype), "float32")
+            require(bool(np.isfinite(array).all()), f"box {name}", "NaN or infinity", "finite numbers")
+        require(bool((self.lower <= self.upper).all()), "box", "lower above upper", "lower <= upper everywhere")
+
+    @classmethod
+    def around(cls, pixels: np.ndarray, normalization: Normalization, eps: float) -> Box:
+        """The box of radius `eps` (pixel units, L-infinity) around `pixels` float32 [N, C, H, W] in [0, 1].
+
+        bounds = (clip(x +- eps, 0, 1) - mean) / std, every step in float32, as the published generator
+        (VNN-COMP 2022, CIFAR100_TinyImageNet_ResNet) writes them.
+        """
+        step = np.float32(check_eps(eps))
+        pixels = pixels.astype(np.float32)
+        zero, one = np.float32(0), np.float32(1)
+        return cls(
+            lower=normalization.to_network(np.clip(pixels - step, zero, one)),
+            upper=normalization.to_network(np.clip(pixels + step, zero, one)),
+            center=normalization.to_network(pixels),
+        )
+
+    def __len__(self) -> int:
+        return len(self.lower)
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> Box:
+        """The boxes at `rows`, in that order."""
+        rows = np.asarray(rows, dtype=np.int64)
+        return Box(self.lower[rows], self.upper[rows], self.center[rows])
+
+    def contains(self, points: np.ndarray) -> np.ndarray:
+        """bool [N]: whether `points` [N, C, H, W] lie in their boxes, bounds included, no tolerance."""
+        inside = (points >= self.lower) & (points <= self.upper)
+        return inside.reshape(len(self), -1).all(axis=1)
+
+    def __iter__(self) -> Iterator[Box]:
+        return (self.take([row]) for row in range(len(self)))
+
+
+@dataclass(frozen=True, eq=False)
+class Margins:
+    """Class margins at single points; column order is that of `rivals`."""
+
+    values: np.ndarray  # float32 [N, K-1], logit of the true label - logit of the rival
+    rivals: np.ndarray  # int64 [N, K-1], class numbers ascending, true label left out
+    labels: np.ndarray  # int64 [N]
+    predicted: np.ndarray  # int64 [N], largest logit, the lowest class number on ties
+
+    @property
+    def smallest(self) -> np.ndarray:
+        """float32 [N]: margin of the strongest rival; the label is predicted for certain only above 0."""
+        return self.values.min(axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class AttackTrace:
+    """What PGD did in the boxes of N images. Points are in network input space and in their boxes.
+
+    With early stop, an image whose first rival came ahead at step s has NaN in `margins` and `losses` beyond s.
+    """
+
+    margins: np.ndarray  # float32 [N, S+1, R], smallest margin at each step of each restart; step 0 is the start
+    losses: np.ndarray  # float32 [N, S+1, R], what was descended (lower is closer to a counterexample)
+    points: np.ndarray  # float32 [N, C, H, W], the point of lowest margin ever visited
+    values: np.ndarray  # float32 [N, K-1], class margins at `points`, re-judged by onnxruntime
+    rivals: np.ndarray  # int64 [N, K-1], columns of `values`
+    success: np.ndarray  # bool [N], `smallest` <= 0: a counterexample (the property files say Y_j >= Y_label)
+    steps_used: np.ndarray  # int64 [N], gradient steps taken
+    seconds: np.ndarray  # float64 [N]
+    paths: np.ndarray | None = None  # float32 [N, S+1, R, C, H, W], every iterate, on request
+
+    @property
+    def smallest(self) -> np.ndarray:
+        """float32 [N]: lowest margin found, as onnxruntime judges it."""
+        return self.values.min(axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class LayerBounds:
+    """Pre-activation bounds of one nonlinear layer, summed up an image."""
+
+    name: str
+    neurons: int
+    width: np.ndarray  # float64 [N], mean of upper - lower over the layer's neurons
+    unstable: np.ndarray  # float64 [N], share of neurons with lower < 0 < upper
+
+
+@dataclass(frozen=True, eq=False)
+class MarginBounds:
+    """Lower bounds of all class margins over the boxes of N images, by one method."""
+
+    method: str
+    lower: np.ndarray  # float32 [N, K-1], never above any margin in the box
+    rivals: np.ndarray  # int64 [N, K-1], columns of `lower`
+    labels: np.ndarray  # int64 [N]
+    seconds: np.ndarray  # float64 [N]
+    tolerance: float  # logits; proof asks for more than this, to absorb float error
+    layers: tuple[LayerBounds, ...] = ()  # input side first; empty if not asked for
+
+    @property
+    def smallest(self) -> np.ndarray:
+        """float32 [N]: lower bound of the strongest rival's margin."""
+        return self.lower.min(axis=1)
+
+    @property
+    def verified(self) -> np.ndarray:
+        """bool [N]: every margin is proved positive all over the box."""
+        return self.smallest > self.tolerance
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the funnel found out about one image. Numbers not computed are None."""
+
+    image_id: str
+    index: int  # true index in the source
+    label: int
+    predicted: int
+    status: str  # one of STATUSES
+    decided_by: str  # name of the step that settled it
+    natural_margin: float  # smallest margin at the image itself
+    attack_margin: float | None = None  # lowest margin any attack found, re-judged by onnxruntime
+    attack_rival: int | None = None
+    attack_steps: int | None = None  # gradient steps of all attack stages together
+    bound: float | None = None  # best lower bound of the smallest margin
+    bound_method: str | None = None
+    seconds: float = 0.0
+    point: np.ndarray | None = field(default=None, compare=False, repr=False)  # float32 [C, H, W] of attack_margin
+
+    def __post_init__(self) -> None:
+        require(self.status in STATUSES, "status", self.status, ", ".join(STATUSES))
+
+    @property
+    def hardness(self) -> float | None:
+        """Best attack margin minus best lower bound, in logits: the gap no method here closed."""
+        if self.attack_margin is None or self.bound is None:
+            return None
+        return self.attack_margin - self.bound
+
+
+@dataclass(frozen=True, eq=False)
+class Property:
+    """One robustness property: does some point of the box put a rival level with or ahead of the label?
+
+    `lower`, `upper` are float32, flat in CHW order, network input space. A property asks for a counterexample:
+    `sat` means attackable, `unsat` robust.
+    """
+
+    lower: np.ndarray  # float32 [C*H*W]
+    upper: np.ndarray  # float32 [C*H*W]
+    label: int
+    classes: int
+    shape: tuple[int, ...]  # (C, H, W)
+    name: str = ""  # file name without folder, with .vnnlib
+    meta: dict[str, Any] = field(default_factory=dict)  # true index, image_id, eps, source: manifest only
+
+    def __post_init__(self) -> None:
+        size = int(np.prod(self.shape))
+        require(
+            self.lower.shape == self.upper.shape == (size,),
+            f"property {self.name}: bounds",
+            (self.lower.shape, self.upper.shape),
+            f"flat arrays of {size} numbers, as shape {self.shape} asks",
+        )
+        require(0 <= self.label < self.classes, f"property {self.name}: label", self.label, f"0 to {self.classes - 1}")
+
+    @property
+    def box(self) -> Box:
+        """The box as one image [1, C, H, W]; its center is the middle, computed in float64."""
+        lower, upper = (a.reshape(1, *self.shape) for a in (self.lower, self.upper))
+        middle = ((lower.astype(np.float64) + upper) / 2).astype(np.float32)
+        return Box(lower, upper, np.clip(middle, lower, upper))
