@@ -106,8 +106,8 @@ class SelectionConfig(Settings):
     """What an image has to pass to become `open`."""
 
     eps: float = PUBLISHED_EPS  # radius, L-infinity, pixel units
-    attack: AttackConfig = AttackConfig()
-    bounds: BoundsConfig = BoundsConfig()
+    attack: AttackConfig = field(default_factory=AttackConfig)
+    bounds: BoundsConfig = field(default_factory=BoundsConfig)
 
     def __post_init__(self) -> None:
         check_eps(self.eps)
