@@ -1,0 +1,54 @@
+# The two commands of the README are `make demo` and `make test`; each builds .venv when it is missing.
+# Needs Python 3.11 and pip. PYTHON=... names another interpreter.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-all lab lint format notebooks regenerate bench pictures lock clean
+
+demo: $(READY)  ## the main job on the twenty embedded images: properties, instances.csv, report
+	@echo "Radius 3/255: at the published 1/255 none of the twenty embedded images is open with this network"
+	@echo "(each is misclassified, attacked or verified), so there would be nothing to export."
+	$(RUN) -m nbutils notebook benchmark -p EPS_255 3 -p OUT_DIR vnnlib/demo -p SEED $(SEED) \
+		--out runs/demo/benchmark.ipynb --report runs/demo/report.html
+	@echo "properties vnnlib/demo"
+
+SEED ?= 0
+
+test: $(READY)  ## the default suite
+	$(RUN) -m pytest
+
+test-all: $(READY)  ## the default suite and the slow tests
+	$(RUN) -m pytest -m ""
+
+lab: $(READY)  ## JupyterLab on the notebooks
+	$(RUN) -m jupyter lab --notebook-dir=. notebooks/benchmark.ipynb
+
+lint: $(READY)
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+format: $(READY)
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+notebooks: $(READY)  ## run every notebook with its defaults
+	for path in notebooks/*.ipynb; do $(RUN) -m nbutils notebook $$path || exit 1; done
+
+bench: $(READY)  ## seconds and memory beside the network's raw passes
+	$(RUN) -m nbutils bench
+
+lock: $(READY)  ## rewrite constraints.txt from what is installed
+	$(RUN) -m pip freeze --exclude-editable | grep -vi '^auto.lirpa' > constraints.txt
+
+clean:
+	rm -rf $(VENV) runs vnnlib/demo
+
+$(READY): requirements.txt requirements-no-deps.txt constraints.txt pyproject.toml
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --requirement requirements.txt --constraint constraints.txt
+	$(RUN) -m pip install --quiet --no-deps --requirement requirements-no-deps.txt
+	$(RUN) -m pip install --quiet --no-deps --editable .
+	touch $@

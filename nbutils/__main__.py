@@ -1,0 +1,57 @@
+"""`python -m nbutils COMMAND`: the workbench without a screen."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+
+from . import __version__
+from .errors import WorkbenchError
+
+COMMANDS = ("notebook", "networks", "select", "bench")
+
+DESCRIPTION = """\
+A workbench for robustness benchmarks of image classifiers: look at images, class margins, PGD and CROWN
+bounds; filter a test set; export what is left open as VNN-LIB properties."""
+
+EPILOG = """\
+examples:
+  python -m nbutils networks                                         what stands in onnx/
+  python -m nbutils notebook benchmark --list                        the notebook's parameters, explained
+  python -m nbutils notebook benchmark -p EPS_255 3 --report runs/look.html
+  python -m nbutils select CIFAR100_resnet_small --eps 3/255 --ledger runs/small.sqlite
+  python -m nbutils bench --eps 1/255                                seconds and memory beside the raw passes
+
+Wrong input ends with one line on stderr and exit code 2."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; 0 on success, 2 on wrong input, 130 when interrupted."""
+    parser = argparse.ArgumentParser(
+        prog="python -m nbutils",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"nbutils {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in COMMANDS:
+        module = import_module(f".commands.{name}", __package__)
+        command = commands.add_parser(name, help=module.HELP, description=module.HELP)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    args = parser.parse_args(argv)
+    try:
+        args.run(args)
+    except WorkbenchError as error:
+        print(f"nbutils {args.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"nbutils {args.command}: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

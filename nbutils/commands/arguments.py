@@ -1,0 +1,53 @@
+"""Arguments that several commands share: which images, which radius, which attack."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..config import SelectionConfig
+    from ..records import ImageSet
+
+
+def add_images(parser: argparse.ArgumentParser) -> None:
+    """`--images`, `--path`, `--dataset`, `--download`, `--count`, `--sample-seed`."""
+    group = parser.add_argument_group("images")
+    group.add_argument(
+        "--images", default="embedded", help="image source: embedded, cifar100, tinyimagenet, npz, folder"
+    )
+    group.add_argument("--path", type=Path, help="folder or file of the source")
+    group.add_argument("--dataset", help="class names and normalisation of an npz or folder: cifar100 or tinyimagenet")
+    group.add_argument("--download", action="store_true", help="download the data set when it is missing")
+    group.add_argument("--count", type=int, help="use this many images, drawn from --sample-seed (default: all)")
+    group.add_argument("--sample-seed", type=int, default=0, help="seed of that draw (default 0)")
+
+
+def images_from(args: argparse.Namespace) -> ImageSet:
+    """The images the arguments ask for."""
+    from ..images import load_images
+
+    images = load_images(args.images, path=args.path, dataset=args.dataset, download=args.download)
+    return images if args.count is None else images.sample(args.count, args.sample_seed)
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """`--eps`, `--steps`, `--restarts`, `--attack-seed`, `--method`."""
+    group = parser.add_argument_group("filter")
+    group.add_argument("--eps", default="1/255", help="radius in pixel units, as 2/255 or 0.0078 (default 1/255)")
+    group.add_argument("--steps", type=int, default=100, help="PGD steps (default 100)")
+    group.add_argument("--restarts", type=int, default=20, help="PGD restarts (default 20)")
+    group.add_argument("--attack-seed", type=int, default=0, help="seed of the random starts (default 0)")
+    group.add_argument("--method", default="crown", help="bound method that decides 'verified' (default crown)")
+
+
+def selection_from(args: argparse.Namespace) -> SelectionConfig:
+    """Settings of the funnel the arguments ask for."""
+    from ..config import AttackConfig, BoundsConfig, SelectionConfig, parse_eps
+
+    return SelectionConfig(
+        eps=parse_eps(args.eps),
+        attack=AttackConfig(steps=args.steps, restarts=args.restarts, seed=args.attack_seed),
+        bounds=BoundsConfig(method=args.method),
+    )

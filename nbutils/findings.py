@@ -1,0 +1,112 @@
+"""One sentence under a figure: what its numbers say. Pure functions from records to Markdown text.
+
+The wording keeps the contract of the statuses: "not attacked" is never called robust, "not verified" never unsafe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .funnel import count_statuses
+from .radii import RadiusCurve
+from .records import AttackTrace, ImageSet, MarginBounds, Margins, Verdict
+
+
+def of_sample(images: ImageSet, margins: Margins) -> str:
+    """What share of the images is classified correctly, and by which margins."""
+    correct = margins.predicted == images.labels
+    text = f"**{correct.sum()} of {len(images)} images are classified correctly**"
+    if not correct.any():
+        return text + "; only such images can become properties, so nothing is left to look at."
+    won = margins.smallest[correct]
+    return text + (
+        f", by margins from {won.min():.2f} to {won.max():.2f} logits (median {np.median(won):.2f}). "
+        "Only these go on; a wrong answer needs no attack."
+    )
+
+
+def of_margins(images: ImageSet, margins: Margins, row: int) -> str:
+    """Who is the strongest rival of one image, and how many are near."""
+    rival = int(margins.rivals[row, margins.values[row].argmin()])
+    smallest, near = float(margins.smallest[row]), int((margins.values[row] < 1).sum())
+    verb = "leads" if smallest > 0 else "trails"
+    return (
+        f"Image {images.indices[row]} (**{images.name_of(images.labels[row])}**): the true class {verb} its strongest "
+        f"rival, {images.name_of(rival)}, by {abs(smallest):.2f} logits; {near} of {margins.values.shape[1]} rivals "
+        "are closer than 1 logit."
+    )
+
+
+def of_attack(images: ImageSet, margins: Margins, trace: AttackTrace, row: int, eps_255: float) -> str:
+    """How far PGD lowered the margin of image `row`; `trace` holds that image alone."""
+    lowest = trace.margins[0]
+    per_restart = np.nanmin(lowest, axis=0)
+    found, restarts = int((per_restart <= 0).sum()), lowest.shape[1]
+    text = (
+        f"From {margins.smallest[row]:.2f} logits at the image itself, PGD gets down to **{trace.smallest[0]:.2f}** "
+        f"within {eps_255:g}/255; the lowest margins of its {restarts} restarts lie between {per_restart.min():.2f} and "
+        f"{per_restart.max():.2f}. "
+    )
+    if not trace.success[0]:
+        return text + "No counterexample was found, which proves nothing: the bounds have to."
+    rival = int(trace.rivals[0, trace.values[0].argmin()])
+    step = int(np.argmax((lowest <= 0).any(axis=1)))
+    return text + (
+        f"{found} of them find a counterexample, the first at step {step}: the network answers "
+        f"{images.name_of(rival)} (judged by onnxruntime on the ONNX file)."
+    )
+
+
+def of_bounds(bounds: Sequence[MarginBounds], trace: AttackTrace) -> str:
+    """What each method proves about one image, and what stays open between bounds and attack."""
+    rivals = bounds[0].lower.shape[1]
+    proved = ", ".join(f"{b.method} {int((b.lower[0] > b.tolerance).sum())}" for b in bounds)
+    best = max(bounds, key=lambda b: float(b.smallest[0]))
+    text = f"Rivals proved to stay behind all over the box, of {rivals}: {proved}. "
+    if trace.success[0]:
+        return text + "PGD broke this image, so no sound method can prove all of them."
+    if best.verified[0]:
+        return text + f"**{best.method} proves the image robust**: its weakest bound is {best.smallest[0]:.2f} logits."
+    return text + (
+        f"The true minimum of the margin lies between {best.smallest[0]:.2f} ({best.method}) and "
+        f"{trace.smallest[0]:.2f} (PGD): **open** to these methods, a task for a complete verifier."
+    )
+
+
+def of_layers(bounds: Sequence[MarginBounds]) -> str:
+    """Where the bounds of one image become loose."""
+    texts = []
+    for b in bounds:
+        if b.layers:
+            last = b.layers[-1]
+            neurons = sum(layer.neurons for layer in b.layers)
+            unstable = sum(layer.neurons * float(layer.unstable[0]) for layer in b.layers)
+            texts.append(
+                f"{b.method}: {unstable / neurons:.1%} of {neurons:,} neurons unstable, "
+                f"mean width {last.width[0]:.3g} at {last.name}"
+            )
+    return "; ".join(texts) + ". Every unstable neuron costs a relaxation, and widths multiply from layer to layer."
+
+
+def of_radii(curves: Sequence[RadiusCurve], method: str) -> str:
+    """How wide the open interval between certified and attacked radius is."""
+    pairs = [(curve.certified_radius(method) * 255, curve.attacked_radius() * 255) for curve in curves]
+    certified = np.median([low for low, _ in pairs])
+    broken = [high for _, high in pairs if np.isfinite(high)]
+    text = f"Median certified radius with {method}: **{certified:.2f}/255**"
+    if broken:
+        text += f"; median attacked radius of the {len(broken)} images PGD breaks: **{np.median(broken):.2f}/255**"
+    return text + ". Between the two lies what neither side decides, and what the benchmark is made of."
+
+
+def of_funnel(verdicts: Sequence[Verdict]) -> str:
+    """How many images each status has."""
+    counts = count_statuses(verdicts)
+    total = len(verdicts)
+    parts = ", ".join(f"{status} {count} ({count / total:.0%})" for status, count in counts.items())
+    text = f"Of {total} images: {parts}. "
+    if counts["open"]:
+        return text + f"The **{counts['open']} open** ones are what a benchmark asks complete verifiers about."
+    return text + "**None is open**: there is nothing to export at this radius; a larger `EPS_255` opens some."

@@ -1,0 +1,212 @@
+"""The filter every image passes: misclassified -> attacked -> verified -> open, cheapest decisive test first.
+
+The statuses are those of the plain order (full attack on every correct image, then CROWN on every survivor):
+
+* the quick attack is a prefix of the full one - same starts, same steps, fewer of both - so it breaks no image
+  that the full attack would not break;
+* bounds come before the full attack, which cannot change a status: what is proved robust has no counterexample;
+* the full attack runs only where an image is neither broken nor proved.
+
+The unit of computation is one image, so a verdict does not depend on batch, order, workers or resumption.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from .attack import run_attack
+from .bounds import margin_bounds
+from .config import AttackConfig, BoundsConfig, SelectionConfig
+from .errors import BoundsError, NetworkError
+from .ledger import Ledger
+from .margins import class_margins
+from .networks import Network
+from .records import STATUSES, AttackTrace, Box, ImageSet, MarginBounds, Normalization, Verdict
+
+QUICK_STEPS, QUICK_RESTARTS = 10, 4
+"""Size of the quick attack: on the small network it breaks nearly all images that the full attack breaks."""
+
+
+@dataclass
+class _Case:
+    """One image on its way through the funnel; the mutable side of a `Verdict`."""
+
+    network: Network
+    box: Box
+    label: int
+    image_id: str
+    trace: AttackTrace | None = None
+    bounds: MarginBounds | None = None
+    attack_steps: int = 0
+
+    def attack(self, config: AttackConfig) -> bool:
+        """Run PGD, keep the lowest point seen so far; True once a counterexample is known."""
+        trace = run_attack(self.network, self.box, np.array([self.label]), (self.image_id,), config)
+        self.attack_steps += int(trace.steps_used[0])
+        if self.bounds is not None:
+            refuse_unsound(self.bounds, trace, self.image_id)
+        if self.trace is None or trace.smallest[0] < self.trace.smallest[0]:
+            self.trace = trace
+        return bool(trace.success[0])
+
+    def bound(self, config: BoundsConfig) -> bool:
+        """Compute lower bounds, keep the better ones; True once every margin is proved positive."""
+        bounds = margin_bounds(self.network, self.box, np.array([self.label]), config)
+        if self.trace is not None:
+            refuse_unsound(bounds, self.trace, self.image_id)
+        if self.bounds is None or bounds.smallest[0] > self.bounds.smallest[0]:
+            self.bounds = bounds
+        return bool(bounds.verified[0])
+
+
+def refuse_unsound(bounds: MarginBounds, trace: AttackTrace, image_id: str) -> None:
+    """Stop everything when a lower bound stands above a margin that was observed in the same box.
+
+    Slack: the bound's own tolerance, scaled by the margin's size (float32 sums of a deep network).
+
+    Raises:
+        BoundsError: a bound is wrong, so no verdict of this run may be trusted.
+    """
+    slack = bounds.tolerance * np.maximum(1, np.abs(trace.values))
+    if (bounds.lower > trace.values + slack).any():
+        worst = int((bounds.lower - trace.values).argmax())
+        raise BoundsError(
+            f"{bounds.method}: lower bound {bounds.lower.flat[worst]:.6g} of the margin against class "
+            f"{bounds.rivals.flat[worst]} lies above {trace.values.flat[worst]:.6g}, which PGD observed in the box of "
+            f"image {image_id[:12]}; the bound is unsound, please report it with the network file."
+        )
+
+
+def decide(
+    network: Network, images: ImageSet, row: int, config: SelectionConfig, normalization: Normalization | None = None
+) -> Verdict:
+    """Status of image `row` of `images` in the box of radius `config.eps`, with every number computed on the way.
+
+    Args:
+        normalization: of the network's input; the network card's by default, else the image source's.
+    """
+    began = time.perf_counter()
+    normalization = normalization or network.normalization or images.normalization
+    box = Box.around(images.pixels[[row]], normalization, config.eps)
+    label, image_id = int(images.labels[row]), images.ids[row]
+    natural = class_margins(network.judge(box.center), np.array([label]))
+    case = _Case(network, box, label, image_id)
+    if natural.predicted[0] != label:
+        status, step = "misclassified", "forward"
+    else:
+        status, step = _settle(case, config)
+    trace, bounds = case.trace, case.bounds
+    return Verdict(
+        image_id=image_id,
+        index=int(images.indices[row]),
+        label=label,
+        predicted=int(natural.predicted[0]),
+        status=status,
+        decided_by=step,
+        natural_margin=float(natural.smallest[0]),
+        attack_margin=None if trace is None else float(trace.smallest[0]),
+        attack_rival=None if trace is None else int(trace.rivals[0, trace.values[0].argmin()]),
+        attack_steps=None if trace is None else case.attack_steps,
+        bound=None if bounds is None else float(bounds.smallest[0]),
+        bound_method=None if bounds is None else bounds.method,
+        seconds=time.perf_counter() - began,
+        point=None if trace is None else trace.points[0],
+    )
+
+
+def _settle(case: _Case, config: SelectionConfig) -> tuple[str, str]:
+    """Status of a correctly classified image and the step that decided it."""
+    full = config.attack
+    quick = replace(full, steps=min(full.steps, QUICK_STEPS), restarts=min(full.restarts, QUICK_RESTARTS))
+    if case.attack(quick):
+        return "attacked", "quick attack"
+    for method in cheaper_methods(config.bounds.method):
+        if case.bound(replace(config.bounds, method=method)):
+            return "verified", method
+    if full != quick and case.attack(full):
+        return "attacked", "full attack"
+    return "open", "full attack" if full != quick else config.bounds.method
+
+
+def cheaper_methods(method: str) -> tuple[str, ...]:
+    """The bound methods worth trying before `method`, cheapest first, `method` last."""
+    return {
+        "ibp": ("ibp",),
+        "crown-ibp": ("crown-ibp",),
+        "crown": ("crown-ibp", "crown"),
+        "alpha-crown": ("crown-ibp", "crown", "alpha-crown"),
+    }[method]
+
+
+def run_funnel(
+    network: Network,
+    images: ImageSet,
+    config: SelectionConfig,
+    *,
+    ledger: Ledger | None = None,
+    progress: bool = True,
+) -> list[Verdict]:
+    """Verdicts of all `images`, in their order.
+
+    With a `ledger`, images already settled under the same network, settings and normalisation are read from it and
+    every new verdict is committed before the next image starts: a killed run continues where it was.
+    """
+    check_fit(network, images)
+    done = ledger.verdicts(images.ids) if ledger else {}
+    todo = (row for row, image_id in enumerate(images.ids) if image_id not in done)
+    for verdict in _with_progress(_decide_all(network, images, todo, config), len(images), done, progress):
+        if ledger:
+            ledger.add(verdict)
+        done[verdict.image_id] = verdict
+    return [
+        replace(done[image_id], index=int(index)) for image_id, index in zip(images.ids, images.indices, strict=True)
+    ]
+
+
+def _decide_all(network: Network, images: ImageSet, rows: Iterable[int], config: SelectionConfig) -> Iterator[Verdict]:
+    seen: set[str] = set()
+    for row in rows:
+        if images.ids[row] not in seen:
+            seen.add(images.ids[row])
+            yield decide(network, images, row, config)
+
+
+def _with_progress(
+    verdicts: Iterator[Verdict], total: int, done: dict[str, Verdict], progress: bool
+) -> Iterator[Verdict]:
+    counts = dict.fromkeys(STATUSES, 0)
+    for verdict in done.values():
+        counts[verdict.status] += 1
+    with tqdm(total=total, initial=sum(counts.values()), unit="image", disable=not progress, desc="funnel") as bar:
+        for verdict in verdicts:
+            counts[verdict.status] += 1
+            bar.set_postfix(counts, refresh=False)
+            bar.update()
+            yield verdict
+
+
+def check_fit(network: Network, images: ImageSet) -> None:
+    """Refuse images whose shape or number of classes is not the network's.
+
+    Raises:
+        NetworkError: naming both sides.
+    """
+    shape = images.levels.shape[1:]
+    if tuple(shape) != tuple(network.input_shape) or len(images.class_names) != network.classes:
+        raise NetworkError(
+            f"{network.name}: takes images {tuple(network.input_shape)} of {network.classes} classes, {images.source} "
+            f"has {tuple(shape)} of {len(images.class_names)} classes. Choose images of its own data set."
+        )
+
+
+def count_statuses(verdicts: Iterable[Verdict]) -> dict[str, int]:
+    """Number of images with each status, in the funnel's order, zeros included."""
+    counts = dict.fromkeys(STATUSES, 0)
+    for verdict in verdicts:
+        counts[verdict.status] += 1
+    return counts

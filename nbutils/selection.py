@@ -1,0 +1,54 @@
+"""The choice of instances among settled images: from a seed, or by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from .config import SelectionConfig
+from .errors import ParameterError, require
+from .export import make_property
+from .networks import Network
+from .randomness import draw
+from .records import Box, ImageSet, Property, Verdict
+
+
+def choose(verdicts: Sequence[Verdict], count: int, seed: int) -> list[Verdict]:
+    """`count` open images, drawn without replacement from `seed`, in the order of `verdicts`.
+
+    Where fewer are open, all of them: a benchmark is never filled up with images that are already decided. The draw
+    ranks image hashes, so it does not depend on the order of `verdicts`.
+    """
+    require(isinstance(count, int) and count >= 1, "COUNT", count, "a whole number, 1 or more")
+    left = [verdict for verdict in verdicts if verdict.status == "open"]
+    return [left[row] for row in draw([v.image_id for v in left], count, seed, "instances")]
+
+
+def choose_indices(verdicts: Sequence[Verdict], indices: Iterable[int]) -> list[Verdict]:
+    """The verdicts with the given true indices, in the order of `verdicts`; only open images may be chosen.
+
+    Raises:
+        ParameterError: an index that is not among the images, or whose image is not open.
+    """
+    wanted = set(indices)
+    by_index = {verdict.index: verdict for verdict in verdicts}
+    for index in sorted(wanted):
+        verdict = by_index.get(index)
+        status = "not among the images" if verdict is None else verdict.status
+        if status != "open":
+            names = ", ".join(str(v.index) for v in verdicts if v.status == "open") or "none: try a larger radius"
+            raise ParameterError(f"chosen image {index}: found {status}; allowed: open images ({names}).")
+    return [verdict for verdict in verdicts if verdict.index in wanted]
+
+
+def properties_of(
+    verdicts: Iterable[Verdict], images: ImageSet, network: Network, config: SelectionConfig
+) -> list[Property]:
+    """One property a verdict, from the same box the attack and the bounds were run on."""
+    rows = {image_id: row for row, image_id in enumerate(images.ids)}
+    normalization = network.normalization or images.normalization
+    properties = []
+    for verdict in verdicts:
+        row = rows[verdict.image_id]
+        box = Box.around(images.pixels[[row]], normalization, config.eps)
+        properties.append(make_property(images, row, box, network.classes, network.name, config.eps))
+    return properties
