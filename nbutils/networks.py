@@ -1,0 +1,248 @@
+"""Open any ONNX image classifier: torch twin, onnxruntime session, parity check, card.
+
+The ONNX file is the truth. Its bytes are read once and hashed; the same bytes feed onnxruntime and the torch
+twin, and both have to give the same logits before anything else sees the network.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from onnx2torch import convert
+from onnx2torch.node_converters import get_converter
+
+import onnx
+
+from . import config
+from ._onnx_checks import Ports, free_batch, parse, ports, read_bytes
+from .cards import NetworkCard, card_path, describe_file, list_networks, write_card
+from .errors import NetworkError, require
+from .randomness import stream
+from .records import Normalization
+
+__all__ = ["Network", "NetworkCard", "card_path", "list_networks", "open_network", "write_card"]
+
+PARITY = 1e-4
+"""Largest difference allowed between twin and onnxruntime, relative to the largest logit (1 if that is smaller)."""
+
+_PARITY_ROWS = 8
+_ROWS_AT_ONCE = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """One opened classifier. Inputs are float32 [N, C, H, W] in network input space, outputs logits float32 [N, K]."""
+
+    path: Path
+    card: NetworkCard
+    module: torch.nn.Module  # the twin: eval mode, frozen parameters, float32, on `device`
+    session: onnxruntime.InferenceSession  # the judge, on the CPU
+    device: torch.device
+
+    @property
+    def name(self) -> str:
+        """File name without its ending."""
+        return self.card.name
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.card.input_shape
+
+    @property
+    def classes(self) -> int:
+        """Number of logits, K."""
+        return self.card.classes
+
+    @property
+    def normalization(self) -> Normalization | None:
+        """What the network expects its pixels to be normalised with; None where no card says so."""
+        return self.card.normalization
+
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """Logits of the torch twin, float32 [N, K], for `x` float32 [N, C, H, W]."""
+        self._check(x)
+        with torch.inference_mode():
+            parts = [
+                self.module(torch.from_numpy(np.ascontiguousarray(x[row : row + _ROWS_AT_ONCE])).to(self.device)).cpu()
+                for row in range(0, len(x), _ROWS_AT_ONCE)
+            ]
+        return np.concatenate([part.numpy() for part in parts]) if parts else self._nothing()
+
+    def judge(self, x: np.ndarray) -> np.ndarray:
+        """Logits of onnxruntime on the CPU, float32 [N, K], for `x` float32 [N, C, H, W].
+
+        Every row is evaluated alone, as the replay of counterexamples does, so no row depends on its neighbours.
+        """
+        self._check(x)
+        return _run_rows(self.session, x) if len(x) else self._nothing()
+
+    def describe(self) -> str:
+        """The card as plain text, and where the twin runs."""
+        return f"{self.card.describe()}\ndevice: {self.device}"
+
+    def _check(self, x: np.ndarray) -> None:
+        found = (str(x.dtype), x.shape) if isinstance(x, np.ndarray) else type(x).__name__
+        ok = isinstance(x, np.ndarray) and x.dtype == np.float32 and x.shape[1:] == self.input_shape
+        allowed = f"a float32 array [N, {', '.join(map(str, self.input_shape))}]"
+        require(ok, f"input of network {self.name}", found, allowed, error=NetworkError)
+
+    def _nothing(self) -> np.ndarray:
+        return np.empty((0, self.classes), dtype=np.float32)
+
+
+def open_network(name_or_path: str | Path, *, device: str = "auto") -> Network:
+    """Open an ONNX classifier.
+
+    Args:
+        name_or_path: name of a network in `onnx/`, or path of an .onnx or .onnx.gz file.
+        device: where the twin runs: "auto" (CUDA where there is one, else CPU), "cpu", "cuda" or "cuda:1".
+
+    Raises:
+        NetworkError: if the file is missing, damaged, no classifier of images, holds NaN, uses operators that
+            the twin lacks, or if twin and onnxruntime disagree.
+    """
+    where = _device(device)
+    path = _find(name_or_path)
+    data = read_bytes(path)
+    model = parse(data, path)
+    ends = ports(model, path)
+    _require_convertible(model, path)
+    session = _session(data, path)
+    probes = stream("parity").standard_normal((_PARITY_ROWS, *ends.input_shape)).astype(np.float32)
+    expected = _judge_probes(session, probes, path)
+    module, batched = _twin(model, ends, probes, expected, where, path)
+    card = describe_file(path, data, model, ends, classes=expected.shape[1], batched=batched)
+    return Network(path=path, card=card, module=module, session=session, device=where)
+
+
+class _RowByRow(torch.nn.Module):
+    """A twin whose file only allows batches of one."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self.module(row) for row in x.split(1)])
+
+
+def _find(name_or_path: str | Path) -> Path:
+    path = Path(name_or_path).expanduser()
+    if isinstance(name_or_path, Path) or os.sep in name_or_path:
+        return path
+    folder = config.root() / "onnx"
+    for candidate in (folder / name_or_path, folder / f"{name_or_path}.onnx", folder / f"{name_or_path}.onnx.gz", path):
+        if candidate.is_file():
+            return candidate
+    known = ", ".join(list_networks()) or "none yet"
+    hint = "put another .onnx file there, or give its path"
+    require(False, "network", name_or_path, f"a network in {folder}: {known}", hint, error=NetworkError)
+    return path
+
+
+def _device(device: str) -> torch.device:
+    cuda = torch.cuda.is_available()
+    if device == "auto":
+        device = "cuda" if cuda else "cpu"
+    known = ["cpu", "cuda", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))] if cuda else ["cpu"]
+    require(device in known, "device", device, ", ".join(["auto", *known]) + " on this machine", error=NetworkError)
+    if device != "cpu":  # TF32 errs by more than a counterexample's margin
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.deterministic = True
+    return torch.device(device)
+
+
+def _require_convertible(model: onnx.ModelProto, path: Path) -> None:
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    missing = set()
+    for node in model.graph.node:
+        try:
+            get_converter(operation_type=node.op_type, version=versions.get(node.domain, 1), domain=node.domain)
+        except NotImplementedError:
+            missing.add(node.op_type)
+    hint = "export the network with plainer operators, another opset, or simplify it"
+    allowed = "operators that onnx2torch converts"
+    require(not missing, f"{path}: operators", sorted(missing), allowed, hint, error=NetworkError)
+
+
+def _session(data: bytes, path: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # one row is too little work to share, and workers share the machine
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise NetworkError(f"{path}: onnxruntime refuses it ({reason}). Export it again.") from error
+
+
+def _run_rows(session: onnxruntime.InferenceSession, x: np.ndarray) -> np.ndarray:
+    name = session.get_inputs()[0].name
+    return np.concatenate([session.run(None, {name: np.ascontiguousarray(row[None])})[0] for row in x])
+
+
+def _judge_probes(session: onnxruntime.InferenceSession, probes: np.ndarray, path: Path) -> np.ndarray:
+    try:
+        logits = _run_rows(session, probes)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise NetworkError(f"{path}: onnxruntime cannot evaluate it ({reason}). Export it again.") from error
+    require(
+        logits.ndim == 2 and logits.shape[0] == len(probes) and logits.shape[1] >= 2,
+        f"{path}: logits of {len(probes)} images",
+        logits.shape,
+        f"[{len(probes)}, K] with 2 classes or more",
+        "a classifier gives one logit a class",
+        error=NetworkError,
+    )
+    finite = bool(np.isfinite(logits).all())
+    require(finite, f"{path}: logits", "NaN or infinity on random inputs", "finite numbers", error=NetworkError)
+    return logits
+
+
+def _twin(
+    model: onnx.ModelProto, ends: Ports, probes: np.ndarray, expected: np.ndarray, device: torch.device, path: Path
+) -> tuple[torch.nn.Module, bool]:
+    """The torch twin, and whether it takes whole batches in one pass."""
+    allowed = PARITY * max(1.0, float(np.abs(expected).max()))
+    whole, alone = "", ""
+    try:
+        module = _frozen(convert(free_batch(model, ends)), device)
+        whole = _disagreement(module, probes, expected, allowed)
+        if not whole:
+            return module, True
+        module = _frozen(_RowByRow(convert(model)), device)
+        alone = _disagreement(module, probes, expected, allowed)
+    except Exception as error:
+        raise NetworkError(f"{path}: onnx2torch cannot convert it ({error}). Export it with another opset.") from error
+    if alone:
+        raise NetworkError(
+            f"{path}: torch twin and onnxruntime disagree: {alone}; allowed: {allowed:.1e}. "
+            "The file cannot be analysed: export it with another opset, or report the operator to onnx2torch."
+        )
+    return module, False
+
+
+def _frozen(module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+    return module.eval().requires_grad_(False).to(device)
+
+
+def _disagreement(module: torch.nn.Module, probes: np.ndarray, expected: np.ndarray, allowed: float) -> str:
+    """Empty where the twin gives `expected` for the batch of `probes`; else what is wrong."""
+    device = next((tensor.device for tensor in (*module.parameters(), *module.buffers())), torch.device("cpu"))
+    try:
+        with torch.inference_mode():
+            found = module(torch.from_numpy(probes).to(device)).cpu().numpy()
+    except (RuntimeError, IndexError) as error:
+        return f"the twin fails ({str(error).strip().splitlines()[0]})"
+    if found.shape != expected.shape:
+        return f"shape {found.shape} instead of {expected.shape}"
+    difference = float(np.abs(found.astype(np.float64) - expected).max())
+    return "" if difference <= allowed else f"largest difference {difference:.2e}"

@@ -1,0 +1,61 @@
+"""Fixtures shared by all tests: opened networks, optional data, matplotlib without a screen."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import toys
+
+from nbutils.networks import Network, open_network
+
+os.environ["MPLBACKEND"] = "Agg"
+_SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def _close_figures() -> Iterator[None]:
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of optional data beside the checkout; without it the test is skipped."""
+    if not _SHARED.is_dir():
+        pytest.skip("no folder ../shared with reference data beside the checkout")
+    return _SHARED
+
+
+@pytest.fixture(scope="session")
+def small_network() -> Network:
+    """The CIFAR-100 network of the repository, on the CPU."""
+    return open_network("CIFAR100_resnet_small", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def two_neuron(tmp_path_factory: pytest.TempPathFactory) -> Network:
+    """`toys.two_neuron_net` with its lead of 2.75."""
+    return open_network(toys.two_neuron_net(tmp_path_factory.mktemp("toy")), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def linear(tmp_path_factory: pytest.TempPathFactory) -> Network:
+    """`toys.linear_net`."""
+    return open_network(toys.linear_net(tmp_path_factory.mktemp("toy")), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def tiny_resnet(tmp_path_factory: pytest.TempPathFactory) -> Network:
+    """`toys.tiny_resnet` of seed 0."""
+    return open_network(toys.tiny_resnet(tmp_path_factory.mktemp("toy")), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def mlp(tmp_path_factory: pytest.TempPathFactory) -> Network:
+    """`toys.random_mlp` of seed 0."""
+    return open_network(toys.random_mlp(tmp_path_factory.mktemp("toy"), seed=0), device="cpu")
