@@ -22,10 +22,11 @@ from .records import Normalization, Verdict
 
 FORMAT = 1
 _COLUMNS = tuple(f.name for f in dataclasses.fields(Verdict))
-_TABLES = f"""
-CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE verdicts ({_COLUMNS[0]} TEXT PRIMARY KEY, {", ".join(_COLUMNS[1:])}) WITHOUT ROWID;
-"""
+_QUOTED = ", ".join(f'"{name}"' for name in _COLUMNS)  # "index" is a word of SQL
+_TABLES = (
+    "CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    f'CREATE TABLE verdicts ({_QUOTED}, PRIMARY KEY ("image_id")) WITHOUT ROWID',
+)
 
 
 class Ledger(AbstractContextManager["Ledger"]):
@@ -61,7 +62,7 @@ class Ledger(AbstractContextManager["Ledger"]):
         self._db.execute("BEGIN IMMEDIATE")
         tables = {name for (name,) in self._db.execute("SELECT name FROM sqlite_master WHERE type='table'")}
         if not tables:
-            for statement in _TABLES.split(";"):
+            for statement in _TABLES:
                 self._db.execute(statement)
             rows = [(key, json.dumps(value, sort_keys=True)) for key, value in wanted.items()]
             self._db.executemany("INSERT INTO run VALUES (?, ?)", rows)
@@ -93,8 +94,7 @@ class Ledger(AbstractContextManager["Ledger"]):
     def verdicts(self, ids: Iterable[str] | None = None) -> dict[str, Verdict]:
         """Stored verdicts by image id: all, or those of `ids`."""
         wanted = None if ids is None else set(ids)
-        names = ", ".join(_COLUMNS)
-        rows = self._guard(lambda: self._db.execute(f"SELECT {names} FROM verdicts").fetchall())
+        rows = self._guard(lambda: self._db.execute(f"SELECT {_QUOTED} FROM verdicts").fetchall())
         return {row[0]: _verdict(row) for row in rows if wanted is None or row[0] in wanted}
 
     def __len__(self) -> int:
