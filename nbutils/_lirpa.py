@@ -1,0 +1,190 @@
+"""auto_LiRPA 0.3 (PyPI) and 0.7.1 (GitHub) behind one set of names; nothing else imports the library.
+
+0.3 was written for torch < 1.13 and NumPy 1. On torch 2.8 / NumPy 2 four things are put right, each only where the
+attribute is missing, so 0.7.1 stays untouched:
+
+1. `numpy.lib.arraysetops.isin`: the module is gone; a stand-in exists while the library is being imported.
+2. `torch.onnx.symbolic_helper._set_opset_version`: gone; it has to set the exporter's opset, else traced networks
+   lack the attributes `axes` and `split`.
+3. `torch._C.Node.__getitem__`: gone; torch keeps its body as `symbolic_helper._node_get`.
+4. `BoundedModule._named_members` has to accept `remove_duplicate`, which `torch.nn.Module` passes now.
+
+Of the library's interface this package uses `BoundedModule(model, global_input, bound_opts=, device=)`,
+`compute_bounds(x=, C=, method=, final_node_name=, bound_lower=, bound_upper=)`, `set_bound_opts`,
+`PerturbationLpNorm(norm=, x_L=, x_U=)`, `BoundedTensor(x, ptb)` and the nodes' `name`, `inputs`, `output_name`,
+`lower`, `upper`, `perturbed`; these are spelled alike in both. What is spelled differently is in `INTERMEDIATE`,
+`FIX_INTERMEDIATE` and `bounded_inputs`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import io
+import logging
+import re
+import sys
+import tempfile
+import types
+import warnings
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+
+
+class UnsupportedOperation(Exception):
+    """The library has no bounds for an operation; the text names the operations."""
+
+
+@functools.cache
+def library() -> types.ModuleType:
+    """auto_LiRPA, imported on first use, without its side effects on warnings, logging and the home directory."""
+    from torch.onnx import symbolic_helper
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())  # the library calls `simplefilter("once")`
+        stack.enter_context(_quiet())
+        noisy = logging.getLogger("torch.utils.cpp_extension")  # says on every machine without CUDA that there is none
+        stack.callback(noisy.setLevel, noisy.level)
+        noisy.setLevel(logging.ERROR)
+        root = logging.getLogger()
+        stack.callback(setattr, root, "handlers", list(root.handlers))  # it calls `basicConfig(stream=stdout)`
+        import appdirs
+
+        folder = tempfile.gettempdir()  # it would create a folder of its own in the user's home, for nothing
+        stack.enter_context(mock.patch.object(appdirs, "user_data_dir", return_value=folder))
+        if not hasattr(np.lib, "arraysetops"):
+            stand_in = types.ModuleType("numpy.lib.arraysetops")
+            stand_in.isin = np.isin  # type: ignore[attr-defined]
+            stack.enter_context(mock.patch.dict(sys.modules, {stand_in.__name__: stand_in}))
+        if not hasattr(symbolic_helper, "_set_opset_version"):
+            stack.enter_context(mock.patch.object(symbolic_helper, "_set_opset_version", _set_opset, create=True))
+        import auto_LiRPA
+
+        if not hasattr(torch._C.Node, "__getitem__"):
+            torch._C.Node.__getitem__ = symbolic_helper._node_get
+        members = auto_LiRPA.BoundedModule._named_members
+        if "remove_duplicate" not in members.__code__.co_varnames:
+            auto_LiRPA.BoundedModule._named_members = _accept_remove_duplicate(members)
+    return auto_LiRPA
+
+
+def intermediate_name() -> str:
+    """Name of the `compute_bounds` argument that takes known intermediate bounds."""
+    names = library().BoundedModule.compute_bounds.__code__.co_varnames
+    return "interm_bounds" if "interm_bounds" in names else "intermediate_layer_bounds"
+
+
+def fix_intermediate_name() -> str:
+    """Name of the optimiser's option that keeps intermediate bounds as they are."""
+    return "fix_interm_bounds" if intermediate_name() == "interm_bounds" else "fix_intermediate_layer_bounds"
+
+
+def bounded_module(module: torch.nn.Module, input_shape: tuple[int, ...], device: torch.device) -> Any:
+    """A `BoundedModule` over a copy of `module` for inputs [N, *input_shape], in eval mode, weights frozen.
+
+    Raises:
+        UnsupportedOperation: for an operation the library does not know.
+    """
+    from torch.onnx._globals import GLOBALS
+
+    lirpa = library()
+    twin = copy.deepcopy(module).eval()  # the library moves and re-reads the weights it is given
+    example = torch.zeros(1, *input_shape, device=device)
+    collected = _Collector()
+    logger = logging.getLogger("auto_LiRPA.utils")
+    opset = GLOBALS.export_onnx_opset_version
+    logger.addHandler(collected)
+    propagate, logger.propagate = logger.propagate, False
+    try:
+        with _quiet():
+            bounded = lirpa.BoundedModule(twin, example, bound_opts={"conv_mode": "patches"}, device=device)
+    except NotImplementedError as error:
+        raise UnsupportedOperation(collected.operations or str(error)) from error
+    finally:
+        logger.removeHandler(collected)
+        logger.propagate = propagate
+        GLOBALS.export_onnx_opset_version = opset
+    bounded.eval()
+    for parameter in bounded.parameters():
+        parameter.requires_grad_(False)
+    return bounded
+
+
+def optimized_lower(
+    bounded: Any,
+    x: Any,
+    wanted: torch.Tensor,
+    hidden: dict[str, tuple[torch.Tensor, torch.Tensor]],
+    steps: int,
+    lr: float,
+) -> torch.Tensor:
+    """Lower bounds [M] of `wanted` [1, M, K] @ outputs after `steps` gradient steps on the relaxations' slopes.
+
+    The bounds `hidden` are kept. The slopes are set up from them here, because the library would compute
+    all intermediate bounds once more to do so.
+    """
+    known = {intermediate_name(): hidden}
+    settings = {"iteration": steps + 1, "lr_alpha": lr, "init_alpha": False, fix_intermediate_name(): True}
+    bounded.set_bound_opts({"optimize_bound_args": {**settings, "early_stop_patience": steps + 1}})
+    initialise = getattr(bounded, "init_alpha", None) or bounded.init_slope
+    initialise((x,), c=wanted, bound_upper=False, **known)
+    lower, _ = bounded.compute_bounds(x=(x,), C=wanted, method="CROWN-Optimized", bound_upper=False, **known)
+    return lower[0].detach()
+
+
+def bounded_input(center: np.ndarray, lower: np.ndarray, upper: np.ndarray, device: torch.device) -> Any:
+    """The box of one image, float32 [1, C, H, W] each, as the library takes it: element by element."""
+    lirpa = library()
+    low, up, mid = (torch.as_tensor(array).to(device) for array in (lower, upper, center))
+    return lirpa.BoundedTensor(mid, lirpa.PerturbationLpNorm(norm=float("inf"), x_L=low, x_U=up))
+
+
+def bounded_inputs(node: Any) -> list[Any]:
+    """Inputs of `node` whose bounds its relaxation needs (0.3 says `nonlinear`, 0.7.1 lists positions)."""
+    if getattr(node, "nonlinear", False):
+        return list(node.inputs)
+    return [node.inputs[position] for position in getattr(node, "requires_input_bounds", ())]
+
+
+def is_relu(node: Any) -> bool:
+    """Whether `node` is a ReLU, whose relaxation is exact where its input keeps its sign."""
+    return type(node).__name__ == "BoundRelu"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+def _set_opset(version: int) -> None:
+    from torch.onnx._globals import GLOBALS
+
+    GLOBALS.export_onnx_opset_version = version
+
+
+def _accept_remove_duplicate(members: Any) -> Any:
+    def named_members(self: Any, get_members: Any, prefix: str = "", recurse: bool = True, **_newer: Any) -> Any:
+        return members(self, get_members, prefix, recurse)
+
+    return named_members
+
+
+class _Collector(logging.Handler):
+    """Picks the names of operations out of the library's error log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._found += re.findall(r"\b(?:onnx|aten|prim)::\w+", record.getMessage())
+
+    @property
+    def operations(self) -> str:
+        return ", ".join(dict.fromkeys(self._found))

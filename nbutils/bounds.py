@@ -1,0 +1,218 @@
+"""Sound lower bounds of all class margins over boxes: IBP, CROWN-IBP, CROWN and alpha-CROWN in one call form.
+
+The only door to auto_LiRPA. One image is bounded at a time, so nothing depends on what else is in the batch. CROWN's
+intermediate bounds are driven from here, layer by layer and in chunks of rows: that bounds memory, and a neuron
+whose sign a cheaper bound settles already is never bounded again.
+
+Sources: IBP, Gowal et al. 2018; CROWN, Zhang et al. 2018; CROWN-IBP, Zhang et al. 2020; auto_LiRPA, Xu et al. 2020;
+alpha-CROWN, Xu et al. 2021.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from . import _lirpa
+from .config import BoundsConfig
+from .errors import BoundsError, require
+from .margins import rivals, specification
+from .records import Box, LayerBounds, MarginBounds
+
+CHUNK = 256
+"""Most neurons bounded at once; larger chunks are not faster on two cores."""
+
+_Interval = tuple[torch.Tensor, torch.Tensor]
+
+
+class Classifier(Protocol):
+    """What bounds need of a `networks.Network`."""
+
+    name: str
+    module: torch.nn.Module
+    input_shape: tuple[int, int, int]
+    classes: int
+    device: torch.device
+
+
+def margin_bounds(
+    network: Classifier, box: Box, labels: np.ndarray, config: BoundsConfig, *, layers: bool = False
+) -> MarginBounds:
+    """Lower bounds of all class margins over `box`, by `config.method`, in network input space.
+
+    Args:
+        network: the opened network; its torch twin is bounded.
+        box: N boxes [N, C, H, W].
+        labels: true labels [N].
+        config: method, alpha-CROWN's steps, tolerance of a proof, memory.
+        layers: also sum up the pre-activation bounds of every nonlinear layer.
+
+    Returns:
+        Bounds [N, K-1]. A bound that overflowed or came out as NaN is minus infinity: never a proof.
+
+    Raises:
+        BoundsError: for a box of another shape, labels outside the classes, too little memory for a single neuron, or
+            an operation without bounds.
+    """
+    labels = np.asarray(labels, dtype=np.int64)
+    _check(network, box, labels)
+    others = rivals(labels, network.classes)
+    lower = np.empty(others.shape, dtype=np.float32)
+    seconds = np.zeros(len(box))
+    seen: list[list[LayerBounds]] = []
+    for row, single in enumerate(box):
+        start = time.perf_counter()
+        engine = _engine(network)
+        wanted = torch.from_numpy(specification(labels[row : row + 1], network.classes)).to(network.device)
+        try:
+            values, hidden = engine.run(single, wanted, config)
+        except (NotImplementedError, RuntimeError, AssertionError, AttributeError, KeyError, TypeError) as error:
+            raise BoundsError(
+                f"{network.name}: {config.method} failed with {type(error).__name__}: {error}."
+            ) from error
+        values = values.cpu().numpy()
+        lower[row] = np.where(np.isfinite(values), values, -np.inf)
+        if layers:
+            seen.append([_summary(name, interval) for name, interval in hidden.items()])
+        seconds[row] = time.perf_counter() - start
+    stacked = tuple(_stack(parts) for parts in zip(*seen, strict=True))
+    return MarginBounds(config.method, lower, others, labels, seconds, config.tolerance, stacked)
+
+
+class BoundEngine:
+    """One network as a `BoundedModule`, built once; every run starts from a clean state."""
+
+    def __init__(self, network: Classifier) -> None:
+        self._name = network.name
+        self._device = network.device
+        try:
+            self._module = _lirpa.bounded_module(network.module, network.input_shape, network.device)
+        except _lirpa.UnsupportedOperation as error:
+            raise BoundsError(
+                f"{network.name}: found operations without bounds: {error}; allowed: what auto_LiRPA knows, such as "
+                "Conv, BatchNormalization, Relu, Add, Flatten, Gemm."
+            ) from error
+
+    def run(self, box: Box, wanted: torch.Tensor, config: BoundsConfig) -> tuple[torch.Tensor, dict[str, _Interval]]:
+        """Lower bounds [M] of `wanted` [1, M, K] @ logits over one box, and the pre-activation bounds by layer."""
+        x = _lirpa.bounded_input(box.center, box.lower, box.upper, self._device)
+        with torch.no_grad():
+            margins, hidden = self._intervals(x, wanted)
+            if config.method == "ibp":
+                return margins, hidden
+            chunk = self._chunk(config.memory_gb)
+            if config.method != "crown-ibp":
+                hidden = self._tighten(x, hidden, chunk)
+            parts = [self._bounds(x, rows, None, hidden, upper=False)[0] for rows in wanted.split(chunk, dim=1)]
+            margins = torch.cat(parts)
+        if config.method == "alpha-crown":
+            best = _lirpa.optimized_lower(self._module, x, wanted, hidden, config.alpha_steps, config.alpha_lr)
+            margins = torch.fmax(margins, best)
+        return margins, hidden
+
+    def _intervals(self, x: Any, wanted: torch.Tensor) -> tuple[torch.Tensor, dict[str, _Interval]]:
+        """IBP bounds of the margins [M] and of every input of a nonlinear layer, input side first."""
+        lower, _ = self._module.compute_bounds(x=(x,), C=wanted, method="IBP", bound_upper=False)
+        hidden = {}
+        for node in self._module._modules.values():
+            for source in _lirpa.bounded_inputs(node):
+                if source.perturbed and getattr(source, "lower", None) is not None:
+                    hidden.setdefault(source.name, (source.lower.clone(), source.upper.clone()))
+        return lower[0], hidden
+
+    def _tighten(self, x: Any, hidden: dict[str, _Interval], chunk: int) -> dict[str, _Interval]:
+        """CROWN bounds of the layers in `hidden`, each from the tightened ones before it."""
+        done: dict[str, _Interval] = {}
+        for name in hidden:
+            node = self._module[name]
+            # Intervals from the tightened layers before are tighter than IBP from the input, for one cheap pass.
+            low, up = self._module.compute_bounds(
+                x=(x,), method="IBP", final_node_name=name, **{_lirpa.intermediate_name(): done}
+            )
+            shape = low.shape
+            low, up = low.flatten().clone(), up.flatten().clone()
+            if all(
+                _lirpa.is_relu(self._module[after]) or not _lirpa.bounded_inputs(self._module[after])
+                for after in node.output_name
+            ):
+                open_rows = ((low < 0) & (up > 0)).nonzero()[:, 0]
+            else:
+                open_rows = torch.arange(len(low), device=low.device)
+            for rows in open_rows.split(chunk) if len(open_rows) else ():
+                wanted = torch.zeros(1, len(rows), len(low), device=low.device)
+                wanted.scatter_(2, rows[None, :, None], 1.0)
+                bounds = self._bounds(x, wanted.view(1, len(rows), *shape[1:]), name, done)
+                low[rows] = torch.fmax(low[rows], bounds[0])
+                up[rows] = torch.fmin(up[rows], bounds[1])
+            done[name] = (low.view(shape), up.view(shape))
+        return done
+
+    def _bounds(
+        self, x: Any, wanted: torch.Tensor, name: str | None, hidden: dict[str, _Interval], upper: bool = True
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """CROWN bounds [M] of `wanted` [1, M, ...] @ the node `name` (the logits if None), given layer bounds."""
+        low, up = self._module.compute_bounds(
+            x=(x,),
+            C=wanted,
+            method="backward",
+            final_node_name=name,
+            bound_upper=upper,
+            **{_lirpa.intermediate_name(): hidden},
+        )
+        return low[0], up[0] if upper else None
+
+    def _chunk(self, memory_gb: float) -> int:
+        """Rows of a linear bound whose coefficients fit into `memory_gb`."""
+        widest = max(int(np.prod(node.output_shape[1:])) for node in self._module._modules.values() if node.perturbed)
+        row = 10 * 4 * widest  # lower and upper coefficients before and after a layer, with the products between
+        fitting = int(memory_gb * 1e9 / 2 // row)
+        require(
+            fitting >= 1, "memory_gb", memory_gb, f"{2 * row / 1e9:.3g} or more for {self._name}", error=BoundsError
+        )
+        return min(CHUNK, fitting)
+
+
+_ENGINES: weakref.WeakKeyDictionary[torch.nn.Module, BoundEngine] = weakref.WeakKeyDictionary()
+
+
+def _engine(network: Classifier) -> BoundEngine:
+    """The network's engine; building one takes as long as several images by IBP."""
+    if network.module not in _ENGINES:
+        _ENGINES[network.module] = BoundEngine(network)
+    return _ENGINES[network.module]
+
+
+def _check(network: Classifier, box: Box, labels: np.ndarray) -> None:
+    require(
+        box.lower.shape[1:] == tuple(network.input_shape),
+        f"box for {network.name}",
+        box.lower.shape,
+        f"[N, {', '.join(map(str, network.input_shape))}], the network's input",
+        error=BoundsError,
+    )
+    require(labels.shape == (len(box),), "labels", labels.shape, f"one for each of {len(box)} boxes", error=BoundsError)
+    require(
+        bool(((labels >= 0) & (labels < network.classes)).all()),
+        "labels",
+        labels.tolist(),
+        f"0 to {network.classes - 1}, the classes of {network.name}",
+        error=BoundsError,
+    )
+
+
+def _summary(name: str, interval: _Interval) -> LayerBounds:
+    lower, upper = (side.double() for side in interval)
+    width = (upper - lower).mean().item()
+    unstable = ((lower < 0) & (upper > 0)).double().mean().item()
+    return LayerBounds(name, lower.numel(), np.array([width]), np.array([unstable]))
+
+
+def _stack(parts: Iterable[LayerBounds]) -> LayerBounds:
+    parts = list(parts)
+    width, unstable = (np.concatenate([getattr(part, side) for part in parts]) for side in ("width", "unstable"))
+    return LayerBounds(parts[0].name, parts[0].neurons, width, unstable)
