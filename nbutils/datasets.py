@@ -7,7 +7,9 @@ CIFAR100_TinyImageNet_ResNet.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from .errors import ImageError, require
 from .pictures import center_crop, is_picture, read_pictures
 from .records import ImageSet, Normalization
 
+_require = partial(require, error=ImageError)
 _FINE = """
     apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
     caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant
@@ -46,13 +49,14 @@ class Dataset:
     url: str
     md5: str  # of the archive
 
-    def fit(self, levels: np.ndarray) -> np.ndarray:
+    def fit(self, levels: np.ndarray, where: str) -> np.ndarray:
         """`levels` [N, C, H, W] at network size: stored images are cropped to their centre, others must fit."""
-        if levels.shape[-2:] == (self.stored, self.stored):
+        height, width = levels.shape[-2:]
+        if height == width == self.stored:
             return center_crop(levels, self.side)
-        allowed = f"{self.side} x {self.side} or {self.stored} x {self.stored} pixels"
-        fits = levels.shape[-2:] == (self.side, self.side)
-        require(fits, f"image size for {self.name}", levels.shape[-2:], allowed, error=ImageError)
+        fits = height == width == self.side
+        allowed = f"{self.side} x {self.side} or {self.stored} x {self.stored} pixels for {self.name}"
+        _require(fits, f"{where}: image size", f"{width} x {height} pixels", allowed)
         return levels
 
 
@@ -102,11 +106,11 @@ def cifar100(path: str | Path | None = None, *, split: str = "test", download: b
     except RuntimeError as error:
         raise ImageError(
             f"{folder}: files are missing or their MD5 is not the published one, so they are not opened. "
-            "Remove the folder and pass download=True."
+            "Move the folder away and pass download=True."
         ) from error
     levels = np.ascontiguousarray(data.data.transpose(0, 3, 1, 2))
     labels = np.asarray(data.targets, dtype=np.int64)
-    return _image_set(CIFAR100, split, levels, labels, tuple(data.classes))
+    return _image_set(CIFAR100, split, levels, labels, CIFAR100.class_names)
 
 
 def tinyimagenet(
@@ -131,15 +135,16 @@ def tinyimagenet(
     part = folder / ("val" if split == "test" else "train")
     wnids = _wnids(folder, part)
     found, allowed = f"{len(wnids)} wnids", f"the {TINYIMAGENET.classes} of the published data"
-    require(len(wnids) == TINYIMAGENET.classes, str(folder), found, allowed, error=ImageError)
-    listing = _annotated(part) if (part / "val_annotations.txt").is_file() else _by_class(part, wnids)
-    listing.sort(key=lambda entry: (entry[0], entry[1].name))
+    _require(len(wnids) == TINYIMAGENET.classes, str(folder), found, allowed)
+    published = (part / "val_annotations.txt").is_file() and (part / "images").is_dir()
+    listing = _annotated(part) if published else _by_class(part, wnids)
+    listing = sorted(set(listing), key=lambda entry: (entry[0], entry[1].name))
     count = TINYIMAGENET.images[split]
     hint = "The true index of an image is its rank among all of them, so none may be missing"
-    require(len(listing) == count, str(part), f"{len(listing)} images", f"all {count}", hint, error=ImageError)
+    _require(len(listing) == count, str(part), f"{len(listing)} images", f"all {count}", hint)
     rank = {wnid: number for number, wnid in enumerate(wnids)}
     foreign = sorted({wnid for wnid, _ in listing} - rank.keys())
-    require(not foreign, str(part), foreign, "wnids of wnids.txt", error=ImageError)
+    _require(not foreign, str(part), foreign, "wnids of wnids.txt")
     levels = read_pictures([file for _, file in listing], crop=TINYIMAGENET.side if crop else None)
     labels = np.array([rank[wnid] for wnid, _ in listing], dtype=np.int64)
     return _image_set(TINYIMAGENET, split, levels, labels, _words(folder, wnids))
@@ -148,31 +153,42 @@ def tinyimagenet(
 def _published_folder(dataset: Dataset, path: str | Path | None, split: str, download: bool) -> Path:
     require(split in dataset.images, "split", split, " or ".join(dataset.images))
     given = root() / "data" if path is None else Path(path)
-    nested = given.name != dataset.folder and not (given / "val").is_dir() and not (given / "train").is_dir()
-    folder = given / dataset.folder if nested else given
+    nested = given / dataset.folder
+    direct = given.name == dataset.folder or any((given / part).is_dir() for part in ("val", "train"))
+    folder = given if direct and not nested.is_dir() else nested
     if download and not folder.exists():
         fetch_archive(dataset.url, folder, md5=dataset.md5)
     hint = f"Pass download=True to fetch {dataset.url}, or path=FOLDER where it was unpacked"
-    require(folder.is_dir(), str(folder), "no such folder", f"the {dataset.name} files", hint, error=ImageError)
+    _require(folder.is_dir(), str(folder), "no such folder", f"the {dataset.name} files", hint)
     return folder
 
 
 def _wnids(folder: Path, part: Path) -> list[str]:
     listed = folder / "wnids.txt"
     if listed.is_file():
-        return sorted(set(listed.read_text(encoding="utf-8").split()))
-    require(part.is_dir(), str(part), "no such folder", "the images of this split", error=ImageError)
+        wnids = sorted(set(_lines(listed)))
+        odd = [wnid for wnid in wnids if not re.fullmatch(r"n\d{8}", wnid)]
+        _require(not odd, str(listed), odd[:3], "one wnid a line, as n01443537")
+        return wnids
+    _require(part.is_dir(), str(part), "no such folder", "the images of this split")
     return sorted(entry.name for entry in os.scandir(part) if entry.is_dir() and entry.name != "images")
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ImageError(f"{file}: cannot be read ({error}); allowed: the published text file.") from error
 
 
 def _annotated(part: Path) -> list[tuple[str, Path]]:
     """(wnid, file) of the published validation split, as its annotations say."""
     listing = []
-    for number, line in enumerate((part / "val_annotations.txt").read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(_lines(part / "val_annotations.txt"), 1):
         name, _, rest = line.partition("\t")
-        plain = bool(rest) and name == Path(name).name and is_picture(Path(name))
+        plain = bool(rest) and name == Path(name).name and is_picture(name)
         where = f"{part / 'val_annotations.txt'} line {number}"
-        require(plain, where, line, "FILE.JPEG, a tab, WNID, box", error=ImageError)
+        _require(plain, where, line, "FILE.JPEG, a tab, WNID, box")
         listing.append((rest.split("\t")[0], part / "images" / name))
     return listing
 
@@ -182,8 +198,8 @@ def _by_class(part: Path, wnids: list[str]) -> list[tuple[str, Path]]:
     listing = []
     for wnid in wnids:
         folder = part / wnid / "images" if (part / wnid / "images").is_dir() else part / wnid
-        require(folder.is_dir(), str(folder), "no such folder", "one folder for each wnid", error=ImageError)
-        listing += [(wnid, Path(entry.path)) for entry in os.scandir(folder) if is_picture(Path(entry.name))]
+        _require(folder.is_dir(), str(folder), "no such folder", "one folder for each wnid")
+        listing += [(wnid, Path(entry.path)) for entry in os.scandir(folder) if is_picture(entry.name)]
     return listing
 
 
@@ -191,7 +207,7 @@ def _words(folder: Path, wnids: list[str]) -> tuple[str, ...]:
     listed = folder / "words.txt"
     if not listed.is_file():
         return tuple(wnids)
-    rows = (line.partition("\t") for line in listed.read_text(encoding="utf-8").splitlines())
+    rows = (line.partition("\t") for line in _lines(listed))
     words = {wnid: synonyms.split(",")[0].strip() for wnid, _, synonyms in rows}
     return tuple(words.get(wnid) or wnid for wnid in wnids)
 

@@ -1,17 +1,19 @@
 """The one door to image sources: `load_images`.
 
 Every source gives an `ImageSet`: pixel levels, labels, true indices in the source's own order, class names and
-the normalisation of the data set. Files are data: nothing is unpickled, no path leaves its folder, sizes are
-checked before anything is decompressed.
+the normalisation of the data set. Files are data: nothing foreign is unpickled, no path leaves its folder, sizes
+are checked before anything is decompressed.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,15 +23,28 @@ from .own_images import folder, npz
 from .pictures import read_pictures
 from .records import ImageSet, Normalization
 
-SOURCES: tuple[str, ...] = ("embedded", "cifar100", "tinyimagenet", "npz", "folder")
 
-_TAKES: dict[str, set[str]] = {
-    "embedded": set(),
-    "cifar100": {"path", "split", "download"},
-    "tinyimagenet": {"path", "split", "download"},
-    "npz": {"path", "dataset", "class_names"},
-    "folder": {"path", "dataset", "class_names"},
+def embedded() -> ImageSet:
+    """The first twenty CIFAR-100 test images, pixel exact, out of the foolbox package; needs no download."""
+    found = importlib.util.find_spec("foolbox")  # located, not imported: its import pulls torch
+    require(found is not None, "package foolbox", "not installed", "3.3.4", "pip install foolbox", error=ImageError)
+    data = Path(found.submodule_search_locations[0]) / "data"
+    files = sorted(data.glob("cifar100_[0-9][0-9]_*.png"))
+    require(len(files) == 20, str(data), f"{len(files)} CIFAR-100 images", "20", error=ImageError)
+    numbers = np.array([re.findall(r"\d+", file.stem)[1:] for file in files], dtype=np.int64)
+    levels = read_pictures(files)
+    return ImageSet(levels, numbers[:, 1], numbers[:, 0], "embedded", CIFAR100.class_names, CIFAR100.normalization)
+
+
+_READERS: dict[str, Callable[..., ImageSet]] = {
+    "embedded": embedded,
+    "cifar100": cifar100,
+    "tinyimagenet": tinyimagenet,
+    "npz": npz,
+    "folder": folder,
 }
+SOURCES: tuple[str, ...] = tuple(_READERS)
+"""Names of the image sources."""
 
 
 def load_images(
@@ -42,7 +57,7 @@ def load_images(
     normalization: Normalization | None = None,
     class_names: Sequence[str] | None = None,
 ) -> ImageSet:
-    """Labelled images of a source.
+    """Labelled images of a source; each has a function of its own with the details.
 
     Args:
         source: one of `SOURCES`.
@@ -58,29 +73,20 @@ def load_images(
         ImageError: missing, damaged or inconsistent files.
     """
     require(source in SOURCES, "images", source, ", ".join(SOURCES))
-    given = {"path": path, "dataset": dataset, "class_names": class_names, "download": download or None}
-    given["split"] = None if split == "test" else split
+    read = _READERS[source]
+    takes = inspect.signature(read).parameters
+    given: dict[str, Any] = {"path": path, "dataset": dataset, "class_names": class_names}
+    given |= {"split": None if split == "test" else split, "download": download or None}
+    given = {name: value for name, value in given.items() if value is not None}
     for name, value in given.items():
-        require(value is None or name in _TAKES[source], name, value, f"nothing, source {source} does not take it")
-    if source in ("npz", "folder"):
-        require(path is not None, "path", path, f"the file or folder that source {source} reads")
-        read = npz if source == "npz" else folder
-        return read(path, dataset=dataset, normalization=normalization, class_names=class_names)
-    if source == "embedded":
-        images = embedded()
+        require(name in takes, name, value, f"nothing, as source {source} takes no {name}")
+    needs_path = "path" in takes and takes["path"].default is inspect.Parameter.empty
+    require(not needs_path or path is not None, "path", path, f"the file or folder for source {source}")
+    if "normalization" in takes:
+        images = read(**given, normalization=normalization)
     else:
-        read = cifar100 if source == "cifar100" else tinyimagenet
-        images = read(path, split=split, download=download)
-    return images if normalization is None else dataclasses.replace(images, normalization=normalization)
-
-
-def embedded() -> ImageSet:
-    """The first twenty CIFAR-100 test images, pixel exact, out of the foolbox package; needs no download."""
-    found = importlib.util.find_spec("foolbox")  # located, not imported: its import pulls torch
-    require(found is not None, "package foolbox", "not installed", "3.3.4", "pip install foolbox", error=ImageError)
-    data = Path(found.submodule_search_locations[0]) / "data"
-    files = sorted(data.glob("cifar100_[0-9][0-9]_*.png"))
-    require(len(files) == 20, str(data), f"{len(files)} CIFAR-100 images", "20", error=ImageError)
-    numbers = np.array([re.findall(r"\d+", file.stem)[1:] for file in files], dtype=np.int64)
-    levels = read_pictures(files)
-    return ImageSet(levels, numbers[:, 1], numbers[:, 0], "embedded", CIFAR100.class_names, CIFAR100.normalization)
+        images = read(**given)
+        images = dataclasses.replace(images, normalization=normalization) if normalization else images
+    channels, means = images.levels.shape[1], len(images.normalization.mean)
+    require(channels == means, "normalization", f"{means} channels", f"{channels}, as the images have")
+    return images
