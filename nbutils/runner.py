@@ -43,7 +43,7 @@ def notebook_parameters(path: Path) -> dict[str, dict[str, Any]]:
     """Parameters of a notebook: name -> papermill's record with `inferred_type_name`, `default`, `help`.
 
     Raises:
-        NotebookError: no notebook, or no cell tagged `parameters`.
+        NotebookError: no notebook, no cell tagged `parameters`, or no Python kernel named.
     """
     try:
         notebook = nbformat.read(path, as_version=4)
@@ -54,6 +54,10 @@ def notebook_parameters(path: Path) -> dict[str, dict[str, Any]]:
         raise NotebookError(
             f"{path}: found {len(tagged)} cells tagged 'parameters'; allowed: exactly one, or values passed from "
             "outside would be overwritten. Tag the cell in JupyterLab's property inspector."
+        )
+    if notebook.metadata.get("kernelspec", {}).get("language") != "python":
+        raise NotebookError(
+            f"{path}: names no Python kernel; open it in JupyterLab, choose a Python 3 kernel and save it."
         )
     return dict(papermill.inspect_notebook(str(path)))
 
