@@ -98,9 +98,8 @@ def _unpack(url: str, archive: Path, into: Path) -> None:
         else:
             _unpack_tar(url, archive, into)
     except _DAMAGED as error:
-        raise ImageError(
-            f"{url}: cannot be unpacked ({error}); allowed: a zip or tar archive without damage."
-        ) from error
+        reason = str(error).partition("\n")[0]
+        raise ImageError(f"{url}: cannot be unpacked ({reason}); allowed: an undamaged zip or tar archive.") from error
 
 
 def _unpack_zip(url: str, archive: Path, into: Path) -> None:

@@ -106,8 +106,9 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     except ImageError:
         raise
     except Exception as error:  # foreign bytes: zip, deflate and header parsers raise whatever they trip over
+        reason = str(error).partition("\n")[0]
         raise ImageError(
-            f"{path}: cannot be read ({error}); allowed: an undamaged NumPy archive of plain arrays. "
+            f"{path}: cannot be read ({reason}); allowed: an undamaged NumPy archive of plain arrays. "
             "Write it with numpy.savez_compressed."
         ) from error
 
