@@ -1,0 +1,101 @@
+"""`train` on the command line: one run in one folder, resumed by the same command."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from ..errors import require
+
+HELP = "train one of the five networks: adversarial and certified losses, resumable, ONNX out"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("network", help="name of the architecture, as CIFAR100_resnet_small")
+    parser.add_argument("--recipe", default="sabr", help="named settings (default sabr)")
+    parser.add_argument(
+        "--set",
+        dest="changes",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change one setting of the recipe, for example --set epochs=40; repeatable",
+    )
+    parser.add_argument("--images", default="npz", help="image source of the training images (default npz)")
+    parser.add_argument("--path", type=Path, help="file or folder of the source")
+    parser.add_argument("--dataset", help="class names and normalisation of an npz or folder: cifar100, tinyimagenet")
+    parser.add_argument("--download", action="store_true", help="download the data set when it is missing")
+    parser.add_argument("--out", type=Path, help="folder of the run (default runs/NETWORK); it is resumed from there")
+    parser.add_argument("--start", type=Path, help="checkpoint whose averaged weights a new run begins with")
+    parser.add_argument("--until", type=int, help="stop after this many epochs of the schedule")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: as many as torch takes)")
+    parser.add_argument("--export", type=Path, help="folder that gets NETWORK.onnx and its card at the end")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train, then export where asked to; prints the last row of the log."""
+    import torch
+
+    from ..config import root
+    from ..images import load_images
+    from .config import recipe
+    from .loop import LAST, load_network, train
+    from .onnx_export import export_onnx
+
+    config = recipe(args.recipe, network=args.network, **parse_changes(args.changes))
+    if args.threads is not None:
+        require(args.threads >= 1, "threads", args.threads, "1 or more")
+        torch.set_num_threads(args.threads)
+    split = {} if args.images in ("npz", "folder") else {"split": "train"}
+    images = load_images(args.images, path=args.path, dataset=args.dataset, download=args.download, **split)
+    out = args.out or root() / "runs" / args.network
+    train(config, images, out, start=args.start, device=args.device, progress=not args.quiet, until=args.until)
+    made_with, network, history = load_network(out / LAST)
+    print(json.dumps(history[-1]))
+    if args.export is not None:
+        dataset = "tinyimagenet" if args.network.startswith("TinyImageNet") else "cifar100"
+        target = export_onnx(
+            network,
+            args.export / f"{args.network}.onnx",
+            dataset=dataset,
+            normalization=images.normalization,
+            recipe=describe(args, made_with, history),
+        )
+        print(target)
+
+
+def parse_changes(changes: list[str]) -> dict[str, Any]:
+    """Settings from NAME=VALUE texts; the value takes the type of the setting's default."""
+    from .config import TrainConfig
+
+    types = {field.name: type(field.default) for field in dataclasses.fields(TrainConfig)}
+    parsed: dict[str, Any] = {}
+    for text in changes:
+        name, found, value = text.partition("=")
+        require(bool(found) and name in types, "--set", text, "NAME=VALUE with a NAME of " + ", ".join(types))
+        wanted = types[name]
+        if wanted is bool:
+            require(value in ("true", "false"), f"--set {name}", value, "true or false")
+            parsed[name] = value == "true"
+            continue
+        try:
+            parsed[name] = wanted(value)
+        except ValueError:
+            require(False, f"--set {name}", value, {int: "a whole number", float: "a number"}[wanted])
+    return parsed
+
+
+def describe(args: argparse.Namespace, config: Any, history: list[dict[str, Any]]) -> str:
+    """The recipe as a card tells it: command, differing settings, epochs and hours of training."""
+    sets = " ".join(f"--set {shlex.quote(text)}" for text in args.changes)
+    command = f"python -m nbutils train {args.network} --recipe {args.recipe} {sets}".strip()
+    hours = sum(row["seconds"] for row in history) / 3600
+    stage = f"; starts from weights {config.start[:12]}" if config.start else ""
+    return f"{command}; {len(history)} of {config.epochs} epochs, {hours:.1f} h, settings {config.digest}{stage}"

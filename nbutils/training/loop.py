@@ -1,0 +1,330 @@
+"""The training loop: epochs, schedule, averaged weights, validation, resume."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from ..errors import WorkbenchError, require
+from ..randomness import stream
+from ..records import ImageSet
+from ..resnets import ResNet, build
+from . import checkpoint
+from .config import TrainConfig
+from .data import Loader, Pixels, split
+from .losses import LOSSES, Batch, certified_init, perturb, training_loss
+
+LAST, BEST, LOG = "last.pt", "best.pt", "log.jsonl"
+VALIDATED = 1000  # validation images that are attacked after each epoch
+VALIDATION_STEPS = 10  # PGD steps of that attack, a quarter of the radius each
+
+
+class TrainingError(WorkbenchError):
+    """A run that cannot go on."""
+
+
+class Trainer:
+    """State of one run in `out`; made from the last checkpoint there, or from the seed."""
+
+    def __init__(self, config: TrainConfig, images: ImageSet, out: Path, device: torch.device, network: ResNet) -> None:
+        self.config, self.out, self.device = config, out, device
+        self.network = network.to(device)
+        _check_images(self.network, images)
+        training, validation = split(images, config.validation)
+        self.loader = Loader(training, config, device)
+        self.validation = validation
+        self.pixels = Pixels(images.normalization, device)
+        if config.channels_last:
+            self.network = self.network.to(memory_format=torch.channels_last)
+        self.optimizer = _optimizer(self.network, config)
+        self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
+        self.epoch, self.step = 0, 0
+        self.history: list[dict[str, Any]] = []
+        self.best: float | None = None
+        self.crown = None
+        if config.loss != "none" and LOSSES[config.loss].bounds != "ibp":
+            from .crown import CrownBounds
+
+            self.crown = CrownBounds(self.network, device)
+        if (out / LAST).exists():
+            self._restore(checkpoint.load(out / LAST, config)[1])
+
+    def run_epoch(self, progress: bool = True) -> dict[str, Any]:
+        """Train one epoch, validate, write the checkpoints and the log; returns the epoch's row of the log."""
+        started = time.perf_counter()
+        row = {"epoch": self.epoch, "lr": self._rate(self.step), **self._train(progress)}
+        weight, box, _ = self.config.certified_at(self.epoch + 1)
+        row |= {"weight": weight, "box": box, "train_seconds": round(time.perf_counter() - started, 2)}
+        row |= self._validate()
+        row["seconds"] = round(time.perf_counter() - started, 2)
+        self.epoch += 1
+        self.history.append(row)
+        score = row.get("validation_pgd")
+        better = score is not None and self.epoch >= self.config.settled and (self.best is None or score > self.best)
+        if better:
+            self.best = score
+        state = self._state()
+        if better:
+            checkpoint.save(self.out / BEST, self.config, state)
+        checkpoint.save(self.out / LAST, self.config, state)
+        lines = "".join(json.dumps(entry) + "\n" for entry in self.history)
+        checkpoint.write_atomically(self.out / LOG, lambda file: file.write(lines.encode()))
+        return row
+
+    def _train(self, progress: bool) -> dict[str, Any]:
+        config, total = self.config, self.loader.batches
+        sums: dict[str, float] = {"loss": 0.0, "base": 0.0, "certified": 0.0, "accuracy": 0.0}
+        self.network.train()
+        bar = tqdm(total=total, desc=f"epoch {self.epoch + 1}/{config.epochs}", disable=not progress, leave=False)
+        with bar:
+            for number, (pixels, labels) in enumerate(self.loader.epoch(self.epoch)):
+                at = self.epoch + number / total
+                batch = self._batch(pixels, labels, number)
+                weight, box, done = config.certified_at(at)
+                terms = training_loss(
+                    self.network,
+                    batch,
+                    config.loss,
+                    weight=weight,
+                    box=box,
+                    bound_share=config.bound_share,
+                    regularizer=config.regularizer * (1 - done),
+                    label_smoothing=config.label_smoothing,
+                    autocast=config.bfloat16,
+                    crown=self.crown,
+                )
+                loss = terms.total
+                if config.l1 > 0:
+                    loss = loss + config.l1 * sum(w.abs().sum() for w in self.optimizer.param_groups[0]["params"])
+                self._descend(loss, number)
+                sums["loss"] += loss.item()
+                sums["base"] += terms.base.item()
+                sums["certified"] += 0.0 if terms.certified is None else terms.certified.item()
+                sums["accuracy"] += (terms.logits.argmax(1) == labels).float().mean().item()
+                bar.update()
+                bar.set_postfix(loss=f"{sums['loss'] / (number + 1):.3f}", refresh=False)
+        return {name: round(value / total, 5) for name, value in sums.items()}
+
+    def _batch(self, pixels: Tensor, labels: Tensor, number: int) -> Batch:
+        """The batch in network input space, with its adversarial points."""
+        config = self.config
+        clean = self.pixels.to_network(pixels)
+        lower, upper = self.pixels.box(pixels, config.eps)
+        if self.epoch < config.natural_epochs:
+            return Batch(clean, clean, lower, upper, labels)
+        low, high = self.pixels.box(pixels, config.eps * config.attack_eps)
+        draws = stream(config.seed, "start", self.epoch, number).random(clean.shape, dtype="float32")
+        start = low + (high - low) * torch.from_numpy(draws).to(self.device)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=config.bfloat16):
+            points = perturb(self.network, start, low, high, labels, config.attack_steps, config.attack_step_size)
+        return Batch(clean, points, lower, upper, labels)
+
+    def _descend(self, loss: Tensor, number: int) -> None:
+        require(
+            bool(torch.isfinite(loss)),
+            f"loss in epoch {self.epoch + 1}, batch {number}",
+            loss.item(),
+            "a finite number",
+            "Lower lr, weight or box; the checkpoint of the epoch before is intact",
+            error=TrainingError,
+        )
+        config = self.config
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate(self.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm)
+        self.optimizer.step()
+        self.step += 1
+        # short memory at first, so that the average does not drag the initial weights along
+        decay = min(config.ema, (1 + self.step) / (10 + self.step)) if config.ema > 0 else 0.0
+        for name, value in self.network.state_dict().items():
+            if value.dtype.is_floating_point and decay > 0:
+                self.average[name].lerp_(value, 1 - decay)
+            else:
+                self.average[name].copy_(value)
+
+    def _rate(self, step: int) -> float:
+        """Learning rate of a step: linear warm-up, then half a cosine down to `lr_end` at the end of the run."""
+        warm = self.config.warmup_epochs * self.loader.batches
+        if step < warm:
+            return self.config.lr * (step + 1) / warm
+        span = max(1.0, self.config.epochs * self.loader.batches - warm)
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / span)))
+        return self.config.lr * (self.config.lr_end + (1 - self.config.lr_end) * cosine)
+
+    def _validate(self) -> dict[str, Any]:
+        """Clean and PGD accuracy of the averaged weights on the images set aside, in per cent."""
+        if not len(self.validation):
+            return {}
+        network = averaged_network(self.config, self.average).to(self.device)
+        clean = attacked = 0
+        count = min(VALIDATED, len(self.validation))
+        for first in range(0, len(self.validation), 500):
+            part = self.validation.take(range(first, min(first + 500, len(self.validation))))
+            pixels = torch.from_numpy(part.pixels).to(self.device)
+            labels = torch.from_numpy(part.labels).to(self.device)
+            points = self.pixels.to_network(pixels)
+            with torch.no_grad():
+                clean += (network(points).argmax(1) == labels).sum().item()
+            if first < count:
+                kept = slice(0, count - first)
+                lower, upper = self.pixels.box(pixels[kept], self.config.eps)
+                points = perturb(network, points[kept], lower, upper, labels[kept], VALIDATION_STEPS, 0.25)
+                with torch.no_grad():
+                    attacked += (network(points).argmax(1) == labels[kept]).sum().item()
+        return {
+            "validation_clean": round(100 * clean / len(self.validation), 2),
+            "validation_pgd": round(100 * attacked / count, 2),
+        }
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "best": self.best,
+            "history": self.history,
+            "network": self.network.state_dict(),
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.epoch, self.step, self.best = state["epoch"], state["step"], state["best"]
+        self.history = state["history"]
+        self.network.load_state_dict(state["network"])
+        for name, value in state["average"].items():
+            self.average[name].copy_(value)
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def train(
+    config: TrainConfig,
+    images: ImageSet,
+    out: Path,
+    *,
+    start: Path | None = None,
+    device: str = "auto",
+    progress: bool = True,
+    until: int | None = None,
+    on_epoch: Callable[[list[dict[str, Any]]], None] | None = None,
+) -> ResNet:
+    """Train in folder `out`, or go on from the checkpoint there, and return the averaged network in evaluation mode.
+
+    Args:
+        config: the recipe; a folder holds one run of one recipe.
+        images: training images; `config.validation` of them are set aside.
+        out: gets `last.pt` and `best.pt` (whole or absent), `log.jsonl` (a row an epoch) and `config.json`.
+        start: checkpoint of an earlier run whose averaged weights this one begins with; a second stage, for example.
+        device: "auto" takes CUDA where there is one.
+        until: stop after this many epochs; the schedule stays that of `config.epochs`.
+        on_epoch: called after each epoch with all rows of the log.
+
+    Raises:
+        CheckpointError: when `out` holds a damaged checkpoint or another run.
+        ExportError: when `out` cannot be written.
+        ImageError, ParameterError: when images and network do not fit.
+        TrainingError: when the loss is no longer finite.
+    """
+    config, network = _first_weights(config, start)
+    trainer = Trainer(config, images, out, pick_device(device), network)
+    text = json.dumps(config.as_dict(), indent=2) + "\n"
+    checkpoint.write_atomically(out / "config.json", lambda file: file.write(text.encode()))
+    last = config.epochs if until is None else min(until, config.epochs)
+    with tqdm(
+        total=config.epochs, initial=trainer.epoch, desc=config.network, unit="epoch", disable=not progress
+    ) as bar:
+        while trainer.epoch < last:
+            row = trainer.run_epoch(progress)
+            bar.update()
+            bar.set_postfix({key: row[key] for key in ("loss", "validation_clean", "validation_pgd") if key in row})
+            if on_epoch is not None:
+                on_epoch(trainer.history)
+    return averaged_network(config, trainer.average)
+
+
+def initial_network(config: TrainConfig) -> ResNet:
+    """The network of `config` with weights drawn from its seed alone."""
+    generator_seed = int(stream(config.seed, "weights", config.network).integers(2**62))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator_seed)
+        network = build(config.network)
+        if config.init == "certified":
+            certified_init(network)
+    return network
+
+
+def _first_weights(config: TrainConfig, start: Path | None) -> tuple[TrainConfig, ResNet]:
+    """The settings with the fingerprint of their first weights, and a network with those weights."""
+    if start is None:
+        require(not config.start, "start", config.start, "empty, or the checkpoint with that fingerprint")
+        return config, initial_network(config)
+    earlier, state = checkpoint.load(start)
+    require(
+        earlier.network == config.network,
+        str(start),
+        f"a checkpoint of {earlier.network}",
+        config.network,
+        error=checkpoint.CheckpointError,
+    )
+    return replace(config, start=checkpoint.fingerprint(state["average"])), averaged_network(config, state["average"])
+
+
+def averaged_network(config: TrainConfig, average: dict[str, Tensor]) -> ResNet:
+    """A network on the CPU with the averaged weights, in evaluation mode."""
+    network = build(config.network)
+    network.load_state_dict({name: value.cpu() for name, value in average.items()})
+    return network.eval()
+
+
+def load_network(path: Path) -> tuple[TrainConfig, ResNet, list[dict[str, Any]]]:
+    """Recipe, averaged network in evaluation mode and log of a checkpoint."""
+    config, state = checkpoint.load(path)
+    return config, averaged_network(config, state["average"]), state["history"]
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto`, `cpu` or `cuda` as a device, TF32 off.
+
+    Raises:
+        ParameterError: for another name, or for CUDA where there is none.
+    """
+    require(name in ("auto", "cpu", "cuda"), "device", name, "auto, cpu, cuda")
+    if name == "cpu" or not torch.cuda.is_available():
+        require(name != "cuda", "device", name, "auto or cpu: no CUDA device is available")
+        return torch.device("cpu")
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    return torch.device("cuda")
+
+
+def _check_images(network: ResNet, images: ImageSet) -> None:
+    architecture = network.architecture
+    require(
+        images.levels.shape[1:] == architecture.input_shape,
+        f"{images.source}: image shape",
+        images.levels.shape[1:],
+        f"{architecture.input_shape}, the input of {architecture.name}",
+    )
+    require(
+        len(images.class_names) == architecture.classes,
+        f"{images.source}: number of classes",
+        len(images.class_names),
+        f"{architecture.classes}, the classes of {architecture.name}",
+    )
+
+
+def _optimizer(network: ResNet, config: TrainConfig) -> torch.optim.SGD:
+    weights = [p for p in network.parameters() if p.ndim > 1]
+    others = [p for p in network.parameters() if p.ndim <= 1]
+    groups = [{"params": weights, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)

@@ -1,0 +1,129 @@
+"""A trained network as the ONNX file that verifiers read.
+
+As the published files are: batch norms stay nodes, opset 13, dynamic batch, normalised input [N, C, H, W], every
+initialiser belongs to one node.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import nn
+
+import onnx
+
+from ..cards import Figure, write_card
+from ..errors import NetworkError, require
+from ..records import Normalization
+from ..resnets import ResNet, parameter_count
+from .checkpoint import write_atomically
+
+OPSET = 13
+PARITY = 1e-4  # largest difference to onnxruntime, relative to the largest logit or 1
+
+
+def export_onnx(
+    network: ResNet,
+    path: Path,
+    *,
+    dataset: str | None = None,
+    normalization: Normalization | None = None,
+    recipe: str = "",
+    figures: dict[str, Figure] | None = None,
+) -> Path:
+    """Write `network` in evaluation mode to `path` and its card beside it; the file appears once it is checked.
+
+    Raises:
+        NetworkError: when the file disagrees with the network, or holds another number of values than it.
+        ExportError: when the folder cannot be written.
+    """
+    data = onnx_bytes(network)
+    write_atomically(path, lambda file: file.write(data))
+    write_card(path, dataset=dataset, normalization=normalization, recipe=recipe, figures=figures)
+    return path
+
+
+def onnx_bytes(network: ResNet) -> bytes:
+    """The checked ONNX file of `network` in evaluation mode.
+
+    Raises:
+        NetworkError: when onnxruntime disagrees by more than `PARITY`, or the number of values is not the network's.
+    """
+    network = copy.deepcopy(network).to("cpu", torch.float32, memory_format=torch.contiguous_format).eval()
+    finite = all(bool(torch.isfinite(value).all()) for value in network.state_dict().values())
+    require(finite, network.architecture.name, "NaN or infinite weights", "finite weights", error=NetworkError)
+    example = torch.from_numpy(_probes(network))
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter announces its successor, which folds batch norms
+        torch.onnx.export(
+            network,
+            (example,),
+            buffer,
+            opset_version=OPSET,
+            dynamo=False,
+            training=torch.onnx.TrainingMode.PRESERVE,  # EVAL would fold batch norms into convolutions
+            do_constant_folding=False,
+            input_names=["input"],
+            output_names=["logits"],
+            dynamic_axes={"input": {0: "batch"}, "logits": {0: "batch"}},
+        )
+    model = own_initializers(onnx.load_from_string(buffer.getvalue()))
+    onnx.checker.check_model(model)
+    values = sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer)
+    require(
+        values == parameter_count(network),
+        f"{network.architecture.name}: values in the exported file",
+        values,
+        f"{parameter_count(network)}, as the network has",
+        error=NetworkError,
+    )
+    data = model.SerializeToString()
+    _check_parity(network, data, example)
+    return data
+
+
+def own_initializers(model: onnx.ModelProto) -> onnx.ModelProto:
+    """`model`, with each initialiser that an Identity node passes on copied under that node's name and the node gone.
+
+    torch stores equal tensors once and shares them through Identity nodes.
+    """
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in [node for node in model.graph.node if node.op_type == "Identity" and node.input[0] in stored]:
+        twin = onnx.TensorProto()
+        twin.CopyFrom(stored[node.input[0]])
+        twin.name = node.output[0]
+        stored[twin.name] = twin
+        model.graph.initializer.append(twin)
+        model.graph.node.remove(node)
+    return model
+
+
+def _probes(network: nn.Module) -> np.ndarray:
+    shape = (3, *network.architecture.input_shape)
+    return np.random.default_rng(0).uniform(-2, 2, shape).astype(np.float32)
+
+
+def _check_parity(network: ResNet, data: bytes, example: torch.Tensor) -> None:
+    with torch.no_grad():
+        expected = network(example).numpy()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    found = session.run(None, {"input": example.numpy()})[0]
+    alone = session.run(None, {"input": example[:1].numpy()})[0]
+    worst = max(float(np.abs(found - expected).max()), float(np.abs(alone - expected[:1]).max()))
+    allowed = PARITY * max(1.0, float(np.abs(expected).max()))
+    require(
+        worst <= allowed,
+        f"{network.architecture.name}: difference between torch and onnxruntime",
+        worst,
+        f"at most {allowed:.2e}",
+        error=NetworkError,
+    )
