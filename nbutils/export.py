@@ -157,12 +157,12 @@ def _check_form(versions: Sequence[str], layout: str) -> None:
     ok = 0 < len(versions) == len(set(versions)) and set(versions) <= set(VERSIONS)
     require(ok, "versions", versions, "one or both of " + ", ".join(VERSIONS))
     ok = layout == "vnncomp" or len(versions) == 1
-    require(ok, "versions", versions, f"one version in layout {layout}", "layout vnncomp holds both")
+    require(ok, "versions", versions, f"one version in layout {layout}", "Layout vnncomp holds both")
 
 
 def _check_instances(instances: Sequence[Instance], limit_seconds: float) -> None:
     """Names that are file names and unlike each other on any file system; timeouts within the limit."""
-    require(len(instances) > 0, "instances", 0, "at least one", "choose an open image, or a larger radius")
+    require(len(instances) > 0, "instances", 0, "at least one", "Choose an open image, or a larger radius")
     seen: set[str] = set()
     for instance in instances:
         name = instance.property.name
@@ -174,7 +174,7 @@ def _check_instances(instances: Sequence[Instance], limit_seconds: float) -> Non
         ok = isinstance(timeout, (int, float)) and not isinstance(timeout, bool) and 0 < timeout < math.inf
         require(ok, "timeout", timeout, "a number of seconds above 0")
     total = sum(instance.timeout for instance in instances)
-    hint = "choose fewer instances or shorter timeouts; VNN-COMP allows six hours a benchmark"
+    hint = "Choose fewer instances or shorter timeouts; VNN-COMP allows six hours a benchmark"
     require(total <= limit_seconds, "sum of timeouts", total, f"at most {limit_seconds:g} seconds", hint)
 
 
@@ -192,7 +192,7 @@ def _read_networks(instances: Sequence[Instance]) -> dict[str, bytes]:
         if path != first and read_bytes(path) != data:
             raise ExportError(f"{path}: found another network of the name {name} in {first}; allowed: one a name.")
         prop = instance.property
-        hint = "the property was made for another network"
+        hint = "The property was made for another network"
         require(shape == prop.shape, f"{name}: input", shape, f"{prop.shape} of {prop.name}", hint, error=ExportError)
     return {name: data for name, (_, data, _) in files.items()}
 

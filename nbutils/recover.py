@@ -87,4 +87,4 @@ def _radii(prop: Property, normalization: Normalization) -> Iterator[float]:
         guesses += [round(estimate * 255, digits) / 255 for digits in range(1, 4)]
         for guess in dict.fromkeys(guesses):
             if abs(guess - estimate) < 1e-6 and 0 < guess < 1:
-                yield guess
+                yield float(guess)

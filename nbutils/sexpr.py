@@ -66,7 +66,7 @@ class Source:
                 here = form
             elif token == ")":
                 if len(stack) == 1:
-                    raise self.fail(line, "balanced parentheses", "this one closes nothing")
+                    raise self.fail(line, "balanced parentheses", "This one closes nothing")
                 stack.pop()
                 here = stack[-1]
             elif token == "\n":
@@ -74,11 +74,11 @@ class Source:
             elif token[0] == ";":
                 continue
             elif here is top:
-                raise self.fail(line, "forms in parentheses and comments", "is this VNN-LIB text?")
+                raise self.fail(line, "forms in parentheses and comments", "Is this VNN-LIB text at all")
             else:
                 here.append(token)
         if len(stack) > 1:
-            raise self.fail(here.line, "balanced parentheses", "the one opened here is never closed")
+            raise self.fail(here.line, "balanced parentheses", "The one opened here is never closed")
         return list(top)
 
 
