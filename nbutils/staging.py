@@ -32,10 +32,8 @@ class Stage:
     def write(self, path: str, data: bytes) -> Path:
         """Write `data` to `path` below the folder, flushed to the disk; where it stands until the rename."""
         if len(data) > LIMIT_BYTES:
-            found = f"{len(data) / 1e6:.1f} MB"
-            raise ExportError(
-                f"{path}: found {found}; allowed: {LIMIT_BYTES / 1e6:.0f} MB a file (VNN-COMP). Try with gzip."
-            )
+            allowed = f"{LIMIT_BYTES / 1e6:g} MB a file, VNN-COMP's limit"
+            raise ExportError(f"{path}: found {len(data) / 1e6:g} MB; allowed: {allowed}. Export with gzip.")
         target = self.folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("xb") as stream:
@@ -115,17 +113,19 @@ def refuse_foreign(out: Path) -> None:
 
 
 def _replace(folder: Path, out: Path) -> None:
-    """Rename `folder` to `out`; an `out` that exists steps aside first and is put back if that fails."""
-    old = None
-    if out.exists():
-        old = out.rename(_sibling(out, "old"))
+    """Rename `folder` to `out`; an `out` that exists steps aside first and is put back if anything fails."""
+    old = out.rename(_sibling(out, "old")) if out.exists() else None
+    renamed = False
     try:
         folder.rename(out)
-    except OSError:
+        renamed = True
+        _flush(out.parent)
+    except BaseException:
+        if renamed:
+            out.rename(folder)
         if old is not None:
             old.rename(out)
         raise
-    _flush(out.parent)
     if old is not None:
         shutil.rmtree(old, ignore_errors=True)
 
