@@ -116,8 +116,9 @@ def export_benchmark(
 
     Raises:
         ParameterError: for settings, names, timeouts or manifest entries that are not allowed; nothing is touched.
-        ExportError: for a network that cannot be read, a folder that cannot be written or holds what no export
-            wrote, a file over 100 MB, a file that does not read back. `out` is then as it was before.
+        NetworkError: for a network that cannot be read; nothing is touched.
+        ExportError: for a network that does not fit its property, a folder that cannot be written or holds what no
+            export wrote, a file over 100 MB, a file that does not read back. `out` is then as it was before.
     """
     _check_form(versions, layout)
     _check_instances(instances, limit_seconds)

@@ -52,9 +52,19 @@ def encode_levels(levels: np.ndarray) -> dict[str, Any]:
 
 
 def decode_levels(entry: Mapping[str, Any]) -> np.ndarray:
-    """The image uint8 [C, H, W] that `encode_levels` wrote."""
-    data = np.frombuffer(base64.b64decode(entry["base64"], validate=True), dtype=np.uint8)
-    return data.reshape(entry["shape"])
+    """The image uint8 [C, H, W] that `encode_levels` wrote.
+
+    Raises:
+        ExportError: for an entry that holds no image.
+    """
+    try:
+        data = np.frombuffer(base64.b64decode(entry["base64"], validate=True), dtype=np.uint8)
+        channels, height, width = entry["shape"]
+        return data.reshape(channels, height, width)
+    except (KeyError, TypeError, ValueError) as problem:
+        raise ExportError(
+            f"manifest: found an image that cannot be decoded ({problem}); allowed: base64 and shape."
+        ) from None
 
 
 def describe_verdict(verdict: Verdict) -> dict[str, Any]:

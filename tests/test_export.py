@@ -211,6 +211,16 @@ def test_read_manifest_refuses(tmp_path: Path) -> None:
             read_manifest(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "change", [{"base64": "?"}, {"shape": [1, 2, 3]}, {"shape": 4}, {"shape": [4]}, {"base64": None}]
+)
+def test_images_that_cannot_be_decoded(change: dict[str, Any]) -> None:
+    entry = {"shape": [1, 2, 2], "base64": "AAECAw=="}
+    assert np.array_equal(decode_levels(entry), np.arange(4).reshape(1, 2, 2))
+    with pytest.raises(ExportError, match="manifest: found an image that cannot be decoded"):
+        decode_levels({**entry, **change})
+
+
 # equal bytes
 
 
