@@ -155,6 +155,14 @@ def check_method(method: object) -> None:
     require(method in METHODS, "method", method, ", ".join(METHODS))
 
 
+def check_methods(methods: object) -> None:
+    """Refuse anything but a list of one or more bound methods, each once."""
+    require(isinstance(methods, (list, tuple)) and len(methods) > 0, "METHODS", methods, "a list of bound methods")
+    for method in methods:  # type: ignore[attr-defined]
+        check_method(method)
+    require(len(set(methods)) == len(methods), "METHODS", methods, "each method once")  # type: ignore[call-overload,arg-type]
+
+
 def root() -> Path:
     """Folder of the checkout: the nearest one, from here upwards, with nbutils' `pyproject.toml`.
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from .funnel import count_statuses
 from .radii import RadiusCurve
-from .records import AttackTrace, ImageSet, MarginBounds, Margins, Verdict
+from .records import AttackTrace, Box, ImageSet, MarginBounds, Margins, Verdict
+from .slices import Slice
 
 
 def of_sample(images: ImageSet, margins: Margins) -> str:
@@ -46,8 +47,8 @@ def of_attack(images: ImageSet, margins: Margins, trace: AttackTrace, row: int, 
     found, restarts = int((per_restart <= 0).sum()), lowest.shape[1]
     text = (
         f"From {margins.smallest[row]:.2f} logits at the image itself, PGD gets down to **{trace.smallest[0]:.2f}** "
-        f"within {eps_255:g}/255; the lowest margins of its {restarts} restarts lie between {per_restart.min():.2f} and "
-        f"{per_restart.max():.2f}. "
+        f"within {eps_255:g}/255; the lowest margins of its {restarts} restarts lie between "
+        f"{per_restart.min():.2f} and {per_restart.max():.2f}. "
     )
     if not trace.success[0]:
         return text + "No counterexample was found, which proves nothing: the bounds have to."
@@ -56,6 +57,35 @@ def of_attack(images: ImageSet, margins: Margins, trace: AttackTrace, row: int, 
     return text + (
         f"{found} of them find a counterexample, the first at step {step}: the network answers "
         f"{images.name_of(rival)} (judged by onnxruntime on the ONNX file)."
+    )
+
+
+def of_slice(plane: Slice) -> str:
+    """How much of the plane shown is beyond the decision boundary, and what the plane can say."""
+    share = float((plane.margins <= 0).mean())
+    beyond = f"A rival is level or ahead on {share:.1%} of it" if share else "No point of it has a rival ahead"
+    return (
+        f"{beyond}; the lowest margin on the plane is {plane.margins.min():.2f} logits. The plane is two of "
+        "thousands of dimensions: it can show a counterexample, never rule one out."
+    )
+
+
+def of_card(box: Box, trace: AttackTrace) -> str:
+    """Where in the box the attack's lowest point lies."""
+    point = trace.points[0]
+    edge = float(((point == box.lower[0]) | (point == box.upper[0])).mean())
+    return f"{edge:.0%} of its values lie on a face of the box: the attack uses nearly all the room it is given."
+
+
+def of_verdicts(verdicts: Sequence[Verdict]) -> str:
+    """Which open image is the hardest: the widest gap between attack and bound."""
+    left = [verdict for verdict in verdicts if verdict.hardness is not None and verdict.status == "open"]
+    if not left:
+        return "No image is open at this radius."
+    hardest = max(left, key=lambda verdict: verdict.hardness or 0)
+    return (
+        f"The widest gap among the open images is that of image {hardest.index}: PGD reaches "
+        f"{hardest.attack_margin:.2f}, {hardest.bound_method} proves {hardest.bound:.2f} logits."
     )
 
 

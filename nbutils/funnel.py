@@ -157,22 +157,20 @@ def run_funnel(
     every new verdict is committed before the next image starts: a killed run continues where it was.
     """
     check_fit(network, images)
-    done = ledger.verdicts(images.ids) if ledger else {}
-    todo = (row for row, image_id in enumerate(images.ids) if image_id not in done)
+    done = ledger.verdicts(images.keys) if ledger else {}
+    todo = [row for row, key in enumerate(images.keys) if key not in done]
     for verdict in _with_progress(_decide_all(network, images, todo, config), len(images), done, progress):
         if ledger:
             ledger.add(verdict)
-        done[verdict.image_id] = verdict
-    return [
-        replace(done[image_id], index=int(index)) for image_id, index in zip(images.ids, images.indices, strict=True)
-    ]
+        done[verdict.key] = verdict
+    return [replace(done[key], index=int(index)) for key, index in zip(images.keys, images.indices, strict=True)]
 
 
 def _decide_all(network: Network, images: ImageSet, rows: Iterable[int], config: SelectionConfig) -> Iterator[Verdict]:
     seen: set[str] = set()
     for row in rows:
-        if images.ids[row] not in seen:
-            seen.add(images.ids[row])
+        if images.keys[row] not in seen:
+            seen.add(images.keys[row])
             yield decide(network, images, row, config)
 
 

@@ -25,7 +25,7 @@ _COLUMNS = tuple(f.name for f in dataclasses.fields(Verdict))
 _QUOTED = ", ".join(f'"{name}"' for name in _COLUMNS)  # "index" is a word of SQL
 _TABLES = (
     "CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
-    f'CREATE TABLE verdicts ({_QUOTED}, PRIMARY KEY ("image_id")) WITHOUT ROWID',
+    f'CREATE TABLE verdicts ({_QUOTED}, PRIMARY KEY ("image_id", "label")) WITHOUT ROWID',
 )
 
 
@@ -83,7 +83,7 @@ class Ledger(AbstractContextManager["Ledger"]):
             raise LedgerError(f"{self.path}: damaged ({state}). Move it away and start again; nothing was changed.")
 
     def add(self, verdict: Verdict) -> None:
-        """Commit one verdict; an image that is already there keeps its first."""
+        """Commit one verdict; an image (with its label) that is already there keeps its first."""
         values = [getattr(verdict, name) for name in _COLUMNS[:-1]]
         point = None if verdict.point is None else verdict.point.astype("<f4").tobytes()
         shape = None if verdict.point is None else json.dumps(verdict.point.shape)
@@ -91,11 +91,12 @@ class Ledger(AbstractContextManager["Ledger"]):
         stored = None if point is None else shape.encode() + b"\n" + point
         self._guard(self._db.execute, f"INSERT OR IGNORE INTO verdicts VALUES ({marks})", (*values, stored))
 
-    def verdicts(self, ids: Iterable[str] | None = None) -> dict[str, Verdict]:
-        """Stored verdicts by image id: all, or those of `ids`."""
-        wanted = None if ids is None else set(ids)
+    def verdicts(self, keys: Iterable[str] | None = None) -> dict[str, Verdict]:
+        """Stored verdicts by `Verdict.key`: all, or those of `keys`."""
+        wanted = None if keys is None else set(keys)
         rows = self._guard(lambda: self._db.execute(f"SELECT {_QUOTED} FROM verdicts").fetchall())
-        return {row[0]: _verdict(row) for row in rows if wanted is None or row[0] in wanted}
+        found = {verdict.key: verdict for verdict in map(_verdict, rows)}
+        return found if wanted is None else {key: found[key] for key in found.keys() & wanted}
 
     def __len__(self) -> int:
         return self._guard(lambda: self._db.execute("SELECT count(*) FROM verdicts").fetchone()[0])

@@ -107,6 +107,11 @@ class ImageSet:
         return len(self.levels)
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """`id/label` of each image: CIFAR-100's test set holds two pairs of equal images with different labels."""
+        return tuple(f"{image_id}/{label}" for image_id, label in zip(self.ids, self.labels, strict=True))
+
+    @property
     def pixels(self) -> np.ndarray:
         """float32 [N, C, H, W] in [0, 1]: levels / 255."""
         return self.levels.astype(np.float32) / np.float32(255)
@@ -125,7 +130,7 @@ class ImageSet:
     def sample(self, n: int, seed: int) -> ImageSet:
         """`n` images drawn without replacement from `seed`, in source order; independent of present order."""
         require(0 < n <= len(self), "number of images", n, f"1 to {len(self)}, as many as {self.source} has")
-        return self.take(draw(self.ids, n, seed, "sample"))
+        return self.take(draw(self.keys, n, seed, "sample"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,6 +278,11 @@ class Verdict:
 
     def __post_init__(self) -> None:
         require(self.status in STATUSES, "status", self.status, ", ".join(STATUSES))
+
+    @property
+    def key(self) -> str:
+        """`image_id/label`, as in `ImageSet.keys`."""
+        return f"{self.image_id}/{self.label}"
 
     @property
     def hardness(self) -> float | None:

@@ -6,21 +6,27 @@ from collections.abc import Iterable, Sequence
 
 from .config import SelectionConfig
 from .errors import ParameterError, require
-from .export import make_property
+from .export import Instance, make_property
 from .networks import Network
 from .randomness import draw
-from .records import Box, ImageSet, Property, Verdict
+from .records import Box, ImageSet, Verdict
 
 
 def choose(verdicts: Sequence[Verdict], count: int, seed: int) -> list[Verdict]:
     """`count` open images, drawn without replacement from `seed`, in the order of `verdicts`.
 
     Where fewer are open, all of them: a benchmark is never filled up with images that are already decided. The draw
-    ranks image hashes, so it does not depend on the order of `verdicts`.
+    ranks hashes of images, so it does not depend on the order of `verdicts`.
     """
-    require(isinstance(count, int) and count >= 1, "COUNT", count, "a whole number, 1 or more")
+    check_count(count)
     left = [verdict for verdict in verdicts if verdict.status == "open"]
-    return [left[row] for row in draw([v.image_id for v in left], count, seed, "instances")]
+    return [left[row] for row in draw([v.key for v in left], count, seed, "instances")]
+
+
+def check_count(count: object) -> None:
+    """Refuse a number of instances below 1."""
+    ok = isinstance(count, int) and not isinstance(count, bool) and count >= 1
+    require(ok, "COUNT", count, "a whole number of instances, 1 or more")
 
 
 def choose_indices(verdicts: Sequence[Verdict], indices: Iterable[int]) -> list[Verdict]:
@@ -40,15 +46,20 @@ def choose_indices(verdicts: Sequence[Verdict], indices: Iterable[int]) -> list[
     return [verdict for verdict in verdicts if verdict.index in wanted]
 
 
-def properties_of(
-    verdicts: Iterable[Verdict], images: ImageSet, network: Network, config: SelectionConfig
-) -> list[Property]:
-    """One property a verdict, from the same box the attack and the bounds were run on."""
-    rows = {image_id: row for row, image_id in enumerate(images.ids)}
+def instances_of(
+    verdicts: Iterable[Verdict], images: ImageSet, network: Network, config: SelectionConfig, timeout: float
+) -> list[Instance]:
+    """One instance a verdict, with the same box the attack and the bounds were run on.
+
+    Args:
+        timeout: seconds a verifier is given for each instance.
+    """
+    rows = {key: row for row, key in enumerate(images.keys)}
     normalization = network.normalization or images.normalization
-    properties = []
+    instances = []
     for verdict in verdicts:
-        row = rows[verdict.image_id]
+        row = rows[verdict.key]
         box = Box.around(images.pixels[[row]], normalization, config.eps)
-        properties.append(make_property(images, row, box, network.classes, network.name, config.eps))
-    return properties
+        prop = make_property(images, row, box, network.classes, network.name, config.eps)
+        instances.append(Instance(prop, network.path, timeout, images.levels[row], verdict))
+    return instances

@@ -17,12 +17,14 @@ from .attack import run_attack
 from .bounds import margin_bounds
 from .config import METHODS, SelectionConfig
 from .errors import ParameterError, require
+from .export import Instance
 from .funnel import check_fit, run_funnel
 from .ledger import Ledger
 from .margins import class_margins
 from .networks import Network
-from .records import AttackTrace, Box, ImageSet, MarginBounds, Margins, Normalization, Property, Verdict
-from .selection import choose, choose_indices, properties_of
+from .radii import RadiusCurve, radius_curve
+from .records import AttackTrace, Box, ImageSet, MarginBounds, Margins, Normalization, Verdict
+from .selection import choose, choose_indices, instances_of
 
 
 class Session(traitlets.HasTraits):
@@ -132,9 +134,30 @@ class Session(traitlets.HasTraits):
         """Verdicts of the chosen images, in the images' order."""
         return choose_indices(self.verdicts, self.chosen)
 
-    def chosen_properties(self) -> list[Property]:
-        """Properties of the chosen images, in the images' order."""
-        return properties_of(self.chosen_verdicts(), self.images, self.network, self.config)
+    def radius_curve(self, row: int, factors: Sequence[float]) -> RadiusCurve:
+        """Margins of one image at `factors` times the session's radius, bounded by the session's method.
+
+        The attack is a lighter one, 40 steps and 5 restarts at most, because it runs at every radius.
+        """
+        attack = self.config.attack
+        return radius_curve(
+            self.network,
+            self.images.pixels[row],
+            self.normalization,
+            int(self.images.labels[row]),
+            self.images.ids[row],
+            [self.config.eps * factor for factor in factors],
+            attack=replace(attack, steps=min(attack.steps, 40), restarts=min(attack.restarts, 5)),
+            bounds=[replace(self.config.bounds, method=self.method)],
+        )
+
+    def chosen_instances(self, timeout: float) -> list[Instance]:
+        """The chosen images as instances of a benchmark, in the images' order; `timeout` in seconds each."""
+        return instances_of(self.chosen_verdicts(), self.images, self.network, self.config, timeout)
+
+    def manifest(self, **more: object) -> dict[str, object]:
+        """What has to be known to repeat the export: settings, image source, and `more` from the caller."""
+        return {"settings": self.config.as_dict(), "source": self.images.source, "images": len(self.images), **more}
 
 
 def pick_rows(session: Session, count: int) -> Sequence[int]:

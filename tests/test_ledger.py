@@ -38,16 +38,26 @@ def test_a_verdict_comes_back_as_it_was(tmp_path):
     with Ledger(tmp_path / "run.sqlite", KEY) as again:
         found = again.verdicts()
         assert len(again) == 2
-    assert found == {"1" * 64: verdict(), "2" * 64: wrong}
-    np.testing.assert_array_equal(found["1" * 64].point, point)
-    assert found["1" * 64].hardness == pytest.approx(0.35)
+    assert found == {"1" * 64 + "/3": verdict(), "2" * 64 + "/3": wrong}
+    np.testing.assert_array_equal(found["1" * 64 + "/3"].point, point)
+    assert found["1" * 64 + "/3"].hardness == pytest.approx(0.35)
 
 
 def test_the_first_verdict_of_an_image_stays(tmp_path):
     with Ledger(tmp_path / "run.sqlite", KEY) as ledger:
         ledger.add(verdict())
         ledger.add(verdict(status="verified"))
-        assert ledger.verdicts()["1" * 64].status == "open"
+        assert ledger.verdicts()["1" * 64 + "/3"].status == "open"
+
+
+def test_equal_images_with_different_labels_are_two_rows(tmp_path):
+    with Ledger(tmp_path / "run.sqlite", KEY) as ledger:
+        ledger.add(verdict(label=3))
+        ledger.add(verdict(label=5, status="misclassified"))
+        assert {key: v.status for key, v in ledger.verdicts([("1" * 64) + "/5"]).items()} == {
+            "1" * 64 + "/5": "misclassified"
+        }
+        assert len(ledger) == 2
 
 
 @pytest.mark.parametrize(
@@ -114,7 +124,7 @@ def test_a_killed_process_loses_nothing_it_committed(tmp_path):
     process.wait()
     with Ledger(path, KEY) as ledger:
         found = ledger.verdicts()
-    assert set(found) >= {f"{number:064d}" for number in range(int(last) + 1)}
+    assert set(found) >= {f"{number:064d}/3" for number in range(int(last) + 1)}
 
 
 def test_two_processes_share_a_ledger(tmp_path):
