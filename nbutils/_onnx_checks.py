@@ -78,7 +78,9 @@ def parse(data: bytes, path: Path) -> onnx.ModelProto:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise NetworkError(f"{path}: not a valid ONNX model ({reason}). Export it again.") from None
+        raise NetworkError(
+            f"{path}: not a valid ONNX model, or only part of one ({reason}). Fetch it or export it again."
+        ) from None
     for name, tensor in stored_tensors(model):
         values = onnx.numpy_helper.to_array(tensor)
         if values.dtype.kind == "f" and not np.isfinite(values).all():
@@ -130,7 +132,7 @@ def ports(model: onnx.ModelProto, path: Path) -> Ports:
     )
     declared = _dims(sink)
     require(
-        len(declared) in (0, 2),
+        len(declared) == 2,
         f"{path}: shape of output {sink.name}",
         declared,
         "[N, K], one logit a class",
@@ -164,7 +166,7 @@ def free_batch(model: onnx.ModelProto, ends: Ports) -> onnx.ModelProto:
             graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1, *rest], dtype=np.int64), name))
             node.input[1] = name
     for value in (*graph.input, *graph.output):
-        if value.name in (ends.input, ends.output) and value.type.tensor_type.shape.dim:
+        if value.name in (ends.input, ends.output):
             value.type.tensor_type.shape.dim[0].dim_param = "N"
     return free
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import textwrap
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -77,7 +77,11 @@ class NetworkCard:
         }
         rows |= {key: f"{f.value:g} {f.unit} ({f.measured_on})" for key, f in self.figures.items()}
         width = max(map(len, rows))
-        return "\n".join(f"{key:<{width}}  {text}" for key, text in rows.items())
+        indent = " " * (width + 2)
+        return "\n".join(
+            textwrap.fill(text, 100, initial_indent=f"{key:<{width}}  ", subsequent_indent=indent)
+            for key, text in rows.items()
+        )
 
 
 def list_networks() -> tuple[str, ...]:
@@ -139,14 +143,14 @@ def write_card(
         "recipe": recipe,
         "figures": {key: asdict(figure) for key, figure in (figures or {}).items()},
     }
-    text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    card = json.loads(json.dumps(card))
+    _checked(card, target, card["sha256"], channels=len(normalization.mean) if normalization else 0)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        handle, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(partial).chmod(0o644)
-        Path(partial).replace(target)
+        partial.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.replace(target)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise NetworkError(f"{target}: the card cannot be written ({error.strerror}). Choose another folder.") from None
     return target
 
@@ -166,6 +170,11 @@ def _read(path: Path, sha256: str, *, channels: int) -> dict[str, Any]:
         card = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise NetworkError(f"{path}: not a readable JSON card ({error}). Correct it or move it away.") from None
+    return _checked(card, path, sha256, channels)
+
+
+def _checked(card: Any, path: Path, sha256: str, channels: int) -> dict[str, Any]:
+    """The card's contents as `NetworkCard` takes them."""
     require(isinstance(card, dict), f"{path}: card", card, "a JSON object", error=NetworkError)
     unknown = sorted(set(card) - set(_KEYS))
     require(not unknown, f"{path}: keys", unknown, ", ".join(_KEYS), "see onnx/README.md", error=NetworkError)
