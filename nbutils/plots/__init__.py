@@ -1,0 +1,34 @@
+"""Pure draw functions over records. `draw_*` fill and return Axes, `figure_*` compose and return a Figure.
+
+Every picture is resolved first (`*_view`: numbers and texts, no drawing), then drawn; `describe` gives its alt text.
+Nothing here computes an attack or a bound, shows a window or writes a file.
+"""
+
+from .card import CardView, card_view, figure_card
+from .funnel import FunnelView, draw_funnel, figure_funnel, funnel_view
+from .images import GridView, figure_grid, grid_view
+from .ladder import LadderView, draw_ladder, draw_margins, ladder_view
+from .layers import LayersView, draw_unstable, draw_widths, figure_layers, layers_view
+from .radius import RadiiView, RadiusView, draw_radii, draw_radius, radii_view, radius_view
+from .style import METHOD, STATUS, describe, new_figure
+from .trajectories import SliceView, TrajectoryView, draw_slice, draw_trajectories, slice_view, trajectory_view
+
+__all__ = [
+    "METHOD",
+    "STATUS",
+    "CardView",
+    "FunnelView",
+    "GridView",
+    "LadderView",
+    "LayersView",
+    "RadiiView",
+    "RadiusView",
+    "SliceView",
+    "TrajectoryView",
+    "card_view",
+    "describe",
+    "draw_funnel", "draw_ladder", "draw_margins", "draw_radii", "draw_radius", "draw_slice", "draw_trajectories",
+    "draw_unstable", "draw_widths", "figure_card", "figure_funnel", "figure_grid", "figure_layers", "funnel_view",
+    "grid_view", "ladder_view", "layers_view", "new_figure", "radii_view", "radius_view", "slice_view",
+    "trajectory_view",
+]  # fmt: skip

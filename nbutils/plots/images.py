@@ -1,0 +1,198 @@
+"""Images side by side: class, prediction, margin and status of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ..errors import require
+from ..records import STATUSES, ImageSet, Margins, Verdict
+from .style import (
+    FAINT,
+    INK,
+    LABEL,
+    SMALL,
+    STATUS,
+    TITLE,
+    blank,
+    fit,
+    plural,
+    signed,
+)
+
+TILE = 1.06  # inches a tile of the grid is wide, at least
+CAPTION = 14  # characters that fit below a tile
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Texts of one image of a grid."""
+
+    label: str
+    caption: str
+    status: str | None
+
+
+@dataclass(frozen=True)
+class GridView:
+    """A grid of tiles, row by row."""
+
+    tiles: tuple[Tile, ...]
+    columns: int
+    rows: int
+    title: str
+    legend: tuple[tuple[str, str], ...]  # status, text with its count
+    key: str  # how to read a tile
+
+    @property
+    def alt(self) -> str:
+        parts = [f"{self.title}."]
+        for tile in self.tiles[:30]:
+            texts = [tile.label, *tile.caption.split("\n"), tile.status or ""]
+            parts.append(", ".join(" ".join(text.split()) for text in texts if text) + ".")
+        if len(self.tiles) > 30:
+            parts.append(f"And {plural(len(self.tiles) - 30, 'further image')}.")
+        return " ".join(parts)
+
+
+def show_image(ax: Axes, image: np.ndarray) -> None:
+    """Draw uint8 or float [0, 1] pixels [C, H, W] without smoothing and without ticks."""
+    picture = np.moveaxis(image, 0, -1)
+    ax.imshow(
+        picture.squeeze(-1) if picture.shape[-1] == 1 else picture,
+        cmap="gray",
+        interpolation="nearest",
+        vmin=0,
+        vmax=255 if image.dtype == np.uint8 else 1,
+    )
+    ax.set(xticks=[], yticks=[])
+
+
+def badge(ax: Axes, status: str, *, size: float = LABEL) -> None:
+    """Frame the image of `ax` in the colour of `status` and put its glyph into the corner."""
+    mark = STATUS[status]
+    for spine in ax.spines.values():
+        spine.set(color=mark.color, linewidth=2.6)
+    ax.text(
+        0.05,
+        0.95,
+        mark.glyph,
+        transform=ax.transAxes,
+        ha="left",
+        va="top",
+        fontsize=size,
+        fontweight="bold",
+        color=mark.ink,
+        bbox={"boxstyle": "round,pad=0.18", "facecolor": "white", "edgecolor": mark.color},
+    )
+
+
+def grid_view(
+    images: ImageSet,
+    verdicts: Sequence[Verdict] | None = None,
+    margins: Margins | None = None,
+    *,
+    columns: int | None = None,
+) -> GridView:
+    """Resolve what `figure_grid` draws; verdicts are found by image id, margins by row."""
+    n = len(images)
+    require(n > 0, "images", 0, "1 image or more")
+    require(
+        margins is None or len(margins.labels) == n,
+        "margins",
+        None if margins is None else len(margins.labels),
+        f"one row for each of {plural(n, 'image')}",
+    )
+    columns = -(-n // -(-n // 10)) if columns is None else columns
+    require(isinstance(columns, int) and columns >= 1, "columns", columns, "a whole number from 1")
+    columns = min(columns, n)
+    known = {verdict.image_id: verdict for verdict in verdicts or ()}
+    missing = [str(images.indices[row]) for row in range(n) if verdicts is not None and images.ids[row] not in known]
+    require(not missing, "verdicts: image without a verdict", ", ".join(missing), "a verdict for every image")
+    tiles = []
+    for row in range(n):
+        verdict = known.get(images.ids[row])
+        label, predicted, margin = int(images.labels[row]), None, None
+        if verdict is not None:
+            predicted, margin = verdict.predicted, verdict.natural_margin
+        elif margins is not None:
+            predicted, margin = int(margins.predicted[row]), float(margins.smallest[row])
+        caption = ""
+        if predicted is not None:
+            guess = "correct" if predicted == label else images.name_of(predicted)
+            caption = f"→ {fit(guess, CAPTION - 2)}\n{signed(margin)}"
+        status = verdict.status if verdict is not None else None
+        tiles.append(Tile(fit(images.name_of(label), CAPTION, 2), caption, status))
+    counts = {status: sum(tile.status == status for tile in tiles) for status in STATUSES}
+    title = plural(n, "image") + f" of {images.source}"
+    if verdicts is not None:
+        title += ": " + ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    shown = verdicts is not None or margins is not None
+    return GridView(
+        tiles=tuple(tiles),
+        columns=columns,
+        rows=-(-n // columns),
+        title=title,
+        legend=tuple((status, f"{status} ({count})") for status, count in counts.items() if count),
+        key="above: true class    → prediction    below: smallest margin in logits" if shown else "",
+    )
+
+
+def figure_grid(
+    images: ImageSet,
+    verdicts: Sequence[Verdict] | None = None,
+    margins: Margins | None = None,
+    *,
+    columns: int | None = None,
+) -> Figure:
+    """Images [N] with true class, prediction, margin and status, in rows of `columns` (default: at most ten)."""
+    view = grid_view(images, verdicts, margins, columns=columns)
+    tile = max(TILE, min(1.5, 6.0 / view.columns))
+    below = (0.42 if view.key else 0.05) + (0.14 if any("\n" in tile.label for tile in view.tiles) else 0)
+    head = 0.4 + (0.3 if view.legend else 0) + (0.25 if view.key else 0)
+    width = max(view.columns * tile, 5.6)
+    figure = blank(width, head + view.rows * (tile + below + 0.2))
+    figure.set_label(view.alt)
+    figure.suptitle(fit(view.title, int(width * 12), 3), x=0.01, ha="left", fontsize=TITLE, color=INK)
+    grid = figure.subplots(view.rows, view.columns, squeeze=False)
+    for ax in grid.flat[len(view.tiles) :]:
+        ax.set_axis_off()
+    for ax, image, tile_text in zip(grid.flat, images.levels, view.tiles, strict=False):
+        show_image(ax, image)
+        ax.set_title(tile_text.label, fontsize=SMALL, fontweight="bold", color=INK, pad=3)
+        ax.set_xlabel(tile_text.caption, fontsize=SMALL, color=INK, labelpad=3, linespacing=1.15)
+        for spine in ax.spines.values():
+            spine.set(color="#BBBBBB", linewidth=0.8)
+        if tile_text.status:
+            badge(ax, tile_text.status)
+    if view.legend or view.key:
+        handles = [
+            Line2D(
+                [],
+                [],
+                linestyle="",
+                marker=f"${STATUS[status].glyph}$",
+                color=STATUS[status].ink,
+                markeredgewidth=0.2,
+                markersize=8,
+                label=text,
+            )
+            for status, text in view.legend
+        ]
+        legend = figure.legend(
+            handles=handles,
+            loc="outside lower left",
+            ncols=max(1, len(handles)),
+            frameon=False,
+            fontsize=SMALL,
+            title=view.key,
+            alignment="left",
+            handletextpad=0.2,
+        )
+        legend.get_title().set(fontsize=SMALL, color=FAINT)
+    return figure
