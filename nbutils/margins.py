@@ -22,8 +22,9 @@ def specification(labels: np.ndarray, classes: int) -> np.ndarray:
 
     Rows follow `rivals`. Source: specification matrix of Wong & Kolter 2018, as auto_LiRPA takes it.
     """
+    others = rivals(labels, classes)
     identity = np.eye(classes, dtype=np.float32)
-    return identity[np.asarray(labels)][:, None, :] - identity[rivals(labels, classes)]
+    return identity[np.asarray(labels)][:, None, :] - identity[others]
 
 
 def class_margins(logits: np.ndarray, labels: np.ndarray) -> Margins:
