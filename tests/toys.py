@@ -88,7 +88,10 @@ TWO_NEURON_BOUNDS = {
     "alpha-crown": np.float32([0.5, 1.0]),
     "exact": np.float32([0.75, 1.0]),
 }
-"""Lower bounds of those margins on `two_neuron_box`, lead 2.75. Another lead shifts the first column."""
+"""Lower bounds of those margins on `two_neuron_box`, lead 2.75. Another lead shifts the first column.
+
+alpha-CROWN's is its optimum: gradient steps come up to it from CROWN's.
+"""
 
 
 def two_neuron_box(copies: int = 1) -> Box:
