@@ -157,10 +157,10 @@ def run_funnel(
     every new verdict is committed before the next image starts: a killed run continues where it was.
     """
     check_fit(network, images)
-    done = ledger.verdicts(images.keys) if ledger else {}
+    done = {} if ledger is None else ledger.verdicts(images.keys)
     todo = [row for row, key in enumerate(images.keys) if key not in done]
     for verdict in _with_progress(_decide_all(network, images, todo, config), len(images), done, progress):
-        if ledger:
+        if ledger is not None:
             ledger.add(verdict)
         done[verdict.key] = verdict
     return [replace(done[key], index=int(index)) for key, index in zip(images.keys, images.indices, strict=True)]

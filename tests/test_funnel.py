@@ -1,0 +1,167 @@
+"""The funnel gives the statuses of the plain order, whatever the order, grouping or interruption."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import toys
+
+from nbutils import funnel
+from nbutils.attack import run_attack
+from nbutils.bounds import margin_bounds
+from nbutils.config import AttackConfig, BoundsConfig, SelectionConfig
+from nbutils.errors import BoundsError, NetworkError
+from nbutils.funnel import count_statuses, decide, refuse_unsound, run_funnel
+from nbutils.ledger import Ledger, run_key
+from nbutils.margins import class_margins
+from nbutils.networks import open_network
+from nbutils.records import STATUSES, Box, ImageSet, MarginBounds, Normalization
+
+NORMALIZATION = Normalization((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+CONFIG = SelectionConfig(eps=6 / 255, attack=AttackConfig(steps=20, restarts=5), bounds=BoundsConfig(method="crown"))
+
+
+@pytest.fixture(scope="module")
+def images(tiny_resnet):
+    """40 random images; labels are the network's answers, every eighth one wrong on purpose."""
+    levels = np.random.default_rng(5).integers(0, 256, (40, 3, 8, 8), dtype=np.uint8)
+    plain = ImageSet(levels, np.zeros(40, np.int64), np.arange(100, 140), "random", tuple("abcde"), NORMALIZATION)
+    labels = tiny_resnet.judge(NORMALIZATION.to_network(plain.pixels)).argmax(axis=1)
+    labels[::8] = (labels[::8] + 1) % 5
+    return ImageSet(levels, labels, plain.indices, "random", plain.class_names, NORMALIZATION)
+
+
+@pytest.fixture(scope="module")
+def verdicts(tiny_resnet, images):
+    return run_funnel(tiny_resnet, images, CONFIG, progress=False)
+
+
+def bare(verdicts):
+    """Everything of a verdict but its seconds, points included."""
+    return [(replace(v, seconds=0.0), None if v.point is None else v.point.tobytes()) for v in verdicts]
+
+
+def plain_order(network, images, config):
+    """Full attack on every correct image, then bounds on every survivor: the definition of the statuses."""
+    box = Box.around(images.pixels, images.normalization, config.eps)
+    natural = class_margins(network.judge(box.center), images.labels)
+    trace = run_attack(network, box, images.labels, images.ids, config.attack)
+    bounds = margin_bounds(network, box, images.labels, config.bounds)
+    wrong = natural.predicted != images.labels
+    return np.select([wrong, trace.success, bounds.verified], STATUSES[:3], "open").tolist()
+
+
+def test_statuses_are_those_of_the_plain_order(tiny_resnet, images, verdicts):
+    counts = count_statuses(verdicts)
+    assert all(counts.values()), f"precondition: every status occurs, found {counts}"
+    assert [v.status for v in verdicts] == plain_order(tiny_resnet, images, CONFIG)
+
+
+def test_every_number_is_what_its_name_says(tiny_resnet, images, verdicts):
+    box = Box.around(images.pixels, NORMALIZATION, CONFIG.eps)
+    natural = class_margins(tiny_resnet.judge(box.center), images.labels)
+    for row, verdict in enumerate(verdicts):
+        assert (verdict.index, verdict.image_id) == (100 + row, images.ids[row])
+        assert verdict.natural_margin == natural.smallest[row]
+        assert verdict.predicted == natural.predicted[row]
+        if verdict.status == "misclassified":
+            assert verdict.attack_margin is verdict.bound is verdict.point is None
+            continue
+        point = verdict.point[None]
+        assert box.take([row]).contains(point)
+        again = class_margins(tiny_resnet.judge(point), images.labels[[row]])
+        assert verdict.attack_margin == again.smallest[0]
+        assert verdict.attack_rival == again.rivals[0, again.values[0].argmin()]
+        assert (verdict.attack_margin <= 0) == (verdict.status == "attacked")
+        assert (verdict.bound is not None and verdict.bound > 1e-4) == (verdict.status == "verified")
+        if verdict.status == "open":
+            assert verdict.hardness == pytest.approx(verdict.attack_margin - verdict.bound)
+            assert verdict.attack_steps == 20 + 10, "quick and full attack"
+
+
+def test_order_and_company_of_images_change_nothing(tiny_resnet, images, verdicts):
+    order = np.random.default_rng(1).permutation(40)
+    shuffled = run_funnel(tiny_resnet, images.take(order), CONFIG, progress=False)
+    assert bare(shuffled) == bare([verdicts[row] for row in order])
+    alone = [decide(tiny_resnet, images, row, CONFIG) for row in (3, 17)]
+    assert bare(alone) == bare([verdicts[3], verdicts[17]])
+
+
+def test_an_interrupted_run_continues_to_the_same_verdicts(tiny_resnet, images, verdicts, tmp_path, monkeypatch):
+    key = run_key(tiny_resnet.card.sha256, CONFIG, NORMALIZATION)
+    settled = []
+
+    def decide_until(limit):
+        def count(network, images, row, config):
+            if len(settled) >= limit:
+                raise KeyboardInterrupt
+            settled.append(row)
+            return decide(network, images, row, config)
+
+        return count
+
+    for limit in (7, 7, 19, 1000):
+        monkeypatch.setattr(funnel, "decide", decide_until(limit))
+        with Ledger(tmp_path / "run.sqlite", key) as ledger:
+            if limit < 1000:
+                with pytest.raises(KeyboardInterrupt):
+                    run_funnel(tiny_resnet, images, CONFIG, ledger=ledger, progress=False)
+                assert len(ledger) == limit
+            else:
+                assert bare(run_funnel(tiny_resnet, images, CONFIG, ledger=ledger, progress=False)) == bare(verdicts)
+    assert sorted(settled) == list(range(40)), "no image was settled twice"
+
+
+def test_equal_images_with_different_labels_keep_their_own_verdicts(tiny_resnet, images, tmp_path):
+    twice = images.take([1, 1])
+    twins = ImageSet(
+        twice.levels, np.array([images.labels[1], (images.labels[1] + 1) % 5]), np.array([8, 9]), "twins",
+        images.class_names, NORMALIZATION,
+    )  # fmt: skip
+    with Ledger(tmp_path / "run.sqlite", run_key("x", CONFIG, NORMALIZATION)) as ledger:
+        for _ in range(2):
+            found = run_funnel(tiny_resnet, twins, CONFIG, ledger=ledger, progress=False)
+            assert [v.index for v in found] == [8, 9]
+            assert found[0].status != "misclassified"
+            assert found[1].status == "misclassified"
+
+
+@pytest.mark.parametrize(("method", "status"), [("ibp", "open"), ("crown", "verified"), ("alpha-crown", "verified")])
+def test_by_hand_on_two_neurons(tmp_path, method, status):
+    """lead 2.75 on u, v in [-1, 1]: the smallest margin is 0.75; IBP proves -0.25, CROWN 0.25 (see toys)."""
+    network = open_network(toys.two_neuron_net(tmp_path), device="cpu")
+    images = ImageSet(np.full((1, 1, 1, 2), 128, np.uint8), np.zeros(1, np.int64), np.zeros(1, np.int64), "grey",
+                      ("a", "b", "c"), toys.HALF)  # fmt: skip
+    config = SelectionConfig(
+        eps=127 / 255, attack=AttackConfig(steps=30, restarts=6), bounds=BoundsConfig(method=method)
+    )
+    verdict = decide(network, images, 0, config)
+    assert verdict.status == status
+    assert verdict.attack_margin == pytest.approx(0.75, abs=0.03)
+    assert verdict.bound == pytest.approx({"ibp": -0.25, "crown": 0.25, "alpha-crown": 0.25}[method], abs=0.03)
+
+
+def test_a_broken_image_is_attacked_by_the_quick_attack(tmp_path):
+    """lead 1.5: the smallest margin is 1.5 - 2 = -0.5, at a corner every restart slides into."""
+    network = open_network(toys.two_neuron_net(tmp_path, lead=1.5), device="cpu")
+    images = ImageSet(np.full((1, 1, 1, 2), 128, np.uint8), np.zeros(1, np.int64), np.zeros(1, np.int64), "grey",
+                      ("a", "b", "c"), toys.HALF)  # fmt: skip
+    verdict = decide(network, images, 0, SelectionConfig(eps=127 / 255))
+    assert (verdict.status, verdict.decided_by, verdict.attack_rival) == ("attacked", "quick attack", 1)
+
+
+def test_an_unsound_bound_stops_the_run(tiny_resnet, images):
+    box = Box.around(images.pixels[[1]], NORMALIZATION, CONFIG.eps)
+    trace = run_attack(tiny_resnet, box, images.labels[[1]], images.ids[1:2], CONFIG.attack)
+    honest = margin_bounds(tiny_resnet, box, images.labels[[1]], CONFIG.bounds)
+    refuse_unsound(honest, trace, images.ids[1])
+    lower = honest.lower.copy()
+    lower[0, 2] = trace.values[0, 2] + 0.01
+    lying = MarginBounds("crown", lower, honest.rivals, honest.labels, honest.seconds, honest.tolerance)
+    with pytest.raises(BoundsError, match=r"crown: lower bound .* lies above .*, which PGD observed .* unsound"):
+        refuse_unsound(lying, trace, images.ids[1])
+
+
+def test_images_of_another_data_set_are_refused(tiny_resnet, images, small_network):
+    with pytest.raises(NetworkError, match=r"takes images \(3, 32, 32\) of 100 classes, random has \(3, 8, 8\) of 5"):
+        run_funnel(small_network, images, CONFIG, progress=False)
