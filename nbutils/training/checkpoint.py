@@ -45,7 +45,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
         full = number == errno.ENOSPC or (number is None and "write" in str(error).lower())
         reason = "no space left on the disk" if full else str(error)
         raise ExportError(
-            f"{path}: could not be written, {reason}; what was there before is intact. Free space or choose another folder."
+            f"{path}: could not be written, {reason}; what was there before is intact. "
+            "Free space or choose another folder."
         ) from error
 
 
@@ -82,8 +83,8 @@ def load(path: Path, config: TrainConfig | None = None) -> tuple[TrainConfig, di
         raise
     except Exception as error:
         raise CheckpointError(
-            f"{path}: found a damaged file or none of ours ({type(error).__name__}); allowed: a checkpoint of this version. "
-            "Delete it to start over, or restore it from a copy."
+            f"{path}: found a damaged file or none of ours ({type(error).__name__}); "
+            "allowed: a checkpoint of this version. Delete it to start over, or restore it from a copy."
         ) from error
     require(
         sound,

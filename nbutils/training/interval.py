@@ -99,16 +99,20 @@ class IntervalPass:
         return box
 
     def margins(self, lower: Tensor, upper: Tensor, labels: Tensor) -> Tensor:
-        """Lower bounds [N, K] of label's logit minus each logit; the label's own column is 0.
+        """Lower bounds [N, K] of label's logit minus each logit; the label's own column is 0."""
+        return self.margin_interval(lower, upper, labels)[0]
+
+    def margin_interval(self, lower: Tensor, upper: Tensor, labels: Tensor) -> Pair:
+        """Lower and upper bounds [N, K] of label's logit minus each logit.
 
         The specification is merged into the last linear layer, which is tighter than subtracting logit bounds.
         """
         centre, radius = self.hidden(lower, upper)
         last = self.network.head[-1]
         rows = last.weight[labels][:, None, :] - last.weight[None]  # [N, K, H]
-        offset = last.bias[labels][:, None] - last.bias[None]
-        middle = torch.einsum("nkh,nh->nk", rows, centre)
-        return middle + offset - torch.einsum("nkh,nh->nk", rows.abs(), radius)
+        middle = torch.einsum("nkh,nh->nk", rows, centre) + last.bias[labels][:, None] - last.bias[None]
+        spread = torch.einsum("nkh,nh->nk", rows.abs(), radius)
+        return middle - spread, middle + spread
 
     def _run(self, module: nn.Module, box: Pair) -> Pair:
         if isinstance(module, nn.Sequential):

@@ -24,8 +24,8 @@ from .data import Loader, Pixels, split
 from .losses import LOSSES, Batch, certified_init, perturb, training_loss
 
 LAST, BEST, LOG = "last.pt", "best.pt", "log.jsonl"
-VALIDATED = 1000  # validation images that are attacked after each epoch
-VALIDATION_STEPS = 10  # PGD steps of that attack, a quarter of the radius each
+VALIDATED = 500  # validation images that are attacked after each epoch
+VALIDATION_STEPS = 5  # PGD steps of that attack, half the radius each
 
 
 class TrainingError(WorkbenchError):
@@ -61,9 +61,9 @@ class Trainer:
     def run_epoch(self, progress: bool = True) -> dict[str, Any]:
         """Train one epoch, validate, write the checkpoints and the log; returns the epoch's row of the log."""
         started = time.perf_counter()
-        row = {"epoch": self.epoch, "lr": self._rate(self.step), **self._train(progress)}
-        weight, box, _ = self.config.certified_at(self.epoch + 1)
-        row |= {"weight": weight, "box": box, "train_seconds": round(time.perf_counter() - started, 2)}
+        row = {"epoch": self.epoch, **self._train(progress), "lr": self._rate(self.step - 1)}
+        row["weight"], row["box"], _ = self.config.certified_at(self.epoch + 1)
+        row["train_seconds"] = round(time.perf_counter() - started, 2)
         row |= self._validate()
         row["seconds"] = round(time.perf_counter() - started, 2)
         self.epoch += 1
@@ -179,7 +179,7 @@ class Trainer:
             if first < count:
                 kept = slice(0, count - first)
                 lower, upper = self.pixels.box(pixels[kept], self.config.eps)
-                points = perturb(network, points[kept], lower, upper, labels[kept], VALIDATION_STEPS, 0.25)
+                points = perturb(network, points[kept], lower, upper, labels[kept], VALIDATION_STEPS, 0.5)
                 with torch.no_grad():
                     attacked += (network(points).argmax(1) == labels[kept]).sum().item()
         return {

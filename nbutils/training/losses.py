@@ -199,8 +199,8 @@ def _mix(
 def shi_regularizer(pre_activations: list[Pair], lower: Tensor, upper: Tensor, tolerance: float = 0.5) -> Tensor:
     """Tightness and ReLU-balance penalties of Shi et al. 2021 (arXiv 2103.17268), a scalar.
 
-    Tightness: the mean interval width of a ReLU's input should not exceed 1 / `tolerance` of the box's own. Balance: the
-    centres of always active and never active neurons should have like sums and like variances.
+    Tightness: the mean interval width of a ReLU's input should not exceed 1 / `tolerance` of the box's own. Balance:
+    the centres of always active and never active neurons should have like sums and like variances.
     """
     tiny = 1e-12
     start = (upper - lower).mean()

@@ -45,9 +45,9 @@ def run(args: argparse.Namespace) -> None:
 
     from ..config import root
     from ..images import load_images
-    from .config import recipe
-    from .loop import LAST, load_network, train
-    from .onnx_export import export_onnx
+    from ..training.config import recipe
+    from ..training.loop import LAST, load_network, train
+    from ..training.onnx_export import export_onnx
 
     config = recipe(args.recipe, network=args.network, **parse_changes(args.changes))
     if args.threads is not None:
@@ -60,11 +60,10 @@ def run(args: argparse.Namespace) -> None:
     made_with, network, history = load_network(out / LAST)
     print(json.dumps(history[-1]))
     if args.export is not None:
-        dataset = "tinyimagenet" if args.network.startswith("TinyImageNet") else "cifar100"
         target = export_onnx(
             network,
             args.export / f"{args.network}.onnx",
-            dataset=dataset,
+            dataset=args.dataset or args.images,
             normalization=images.normalization,
             recipe=describe(args, made_with, history),
         )
@@ -73,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
 
 def parse_changes(changes: list[str]) -> dict[str, Any]:
     """Settings from NAME=VALUE texts; the value takes the type of the setting's default."""
-    from .config import TrainConfig
+    from ..training.config import TrainConfig
 
     types = {field.name: type(field.default) for field in dataclasses.fields(TrainConfig)}
     parsed: dict[str, Any] = {}

@@ -1,0 +1,68 @@
+"""Measure clean, PGD and verified accuracy of a network."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from .arguments import add_images, images_from
+
+HELP = "clean, PGD and verified accuracy on a set of images, with 95 % intervals; resumable"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("network", help="name in onnx/, or a path to an ONNX classifier")
+    add_images(parser)
+    parser.add_argument("--eps", default="1/255", help="radius in pixel units, as 2/255 or 0.0078 (default 1/255)")
+    parser.add_argument("--steps", type=int, default=100, help="PGD steps (default 100)")
+    parser.add_argument("--restarts", type=int, default=20, help="PGD restarts (default 20)")
+    parser.add_argument("--attack-seed", type=int, default=0, help="seed of the random starts (default 0)")
+    parser.add_argument(
+        "--methods",
+        nargs="*",
+        default=["ibp", "crown-ibp", "crown"],
+        help="bound methods run on every image that survives PGD (default ibp crown-ibp crown)",
+    )
+    parser.add_argument("--record", type=Path, help="JSON lines file of measurements; the same command continues it")
+    parser.add_argument("--write-card", action="store_true", help="put the figures on the network's card")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print every share with its interval; with --write-card, keep them beside the ONNX file."""
+    from ..cards import write_card
+    from ..config import AttackConfig, parse_eps
+    from ..evaluate import evaluate
+    from ..networks import open_network
+
+    attack = AttackConfig(steps=args.steps, restarts=args.restarts, seed=args.attack_seed)
+    eps, images = parse_eps(args.eps), images_from(args)
+    network = open_network(args.network)
+    result = evaluate(
+        network, images, eps=eps, attack=attack, methods=args.methods, record=args.record, progress=sys.stderr.isatty()
+    )
+    print(f"{result.network} on {len(images)} {result.source} images, eps {args.eps}")
+    for name, share in result.shares.items():
+        print(f"{name:>12}  {share}  {result.seconds[name]:.3f} s an image")
+    if args.write_card:
+        command = f"python -m nbutils evaluate {args.network} " + shlex.join(_chosen(args))
+        card = network.card
+        figures = {**card.figures, **result.figures(command)}
+        print(
+            write_card(
+                network.path,
+                dataset=card.dataset,
+                normalization=card.normalization,
+                recipe=card.recipe,
+                figures=figures,
+            )
+        )
+
+
+def _chosen(args: argparse.Namespace) -> list[str]:
+    """The options that decide the figures, as they are written on the command line."""
+    names = ("images", "path", "dataset", "count", "sample_seed", "eps", "steps", "restarts", "attack_seed")
+    given = [(name, getattr(args, name)) for name in names if getattr(args, name) is not None]
+    return [word for name, value in given for word in (f"--{name.replace('_', '-')}", str(value))]
