@@ -12,8 +12,8 @@ attribute is missing, so 0.7.1 stays untouched:
 Of the library's interface this package uses `BoundedModule(model, global_input, bound_opts=, device=)`,
 `compute_bounds(x=, C=, method=, final_node_name=, bound_lower=, bound_upper=)`, `set_bound_opts`,
 `PerturbationLpNorm(norm=, x_L=, x_U=)`, `BoundedTensor(x, ptb)` and the nodes' `name`, `inputs`, `output_name`,
-`lower`, `upper`, `perturbed`; these are spelled alike in both. What is spelled differently is in `INTERMEDIATE`,
-`FIX_INTERMEDIATE` and `bounded_inputs`.
+`lower`, `upper`, `perturbed`; these are spelled alike in both. What is spelled differently is in `intermediate_name`,
+`fix_intermediate_name`, `optimized_lower` and `bounded_inputs`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,19 @@ from unittest import mock
 
 import numpy as np
 import torch
+
+
+FAILURES = (
+    NotImplementedError,
+    RuntimeError,
+    AssertionError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    TypeError,
+    ValueError,
+)
+"""What the library raises where it meets a graph or a shape it cannot bound, or runs out of memory."""
 
 
 class UnsupportedOperation(Exception):
