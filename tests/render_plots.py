@@ -223,7 +223,7 @@ def real() -> dict[str, Callable[[], Drawn]]:
         for method in METHODS[:3]
     ]
     few = Margins(margins.values[rows], margins.rivals[rows], margins.labels[rows], margins.predicted[rows])
-    radii = np.array([0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6]) / 255
+    radii = np.array([0.5, 1, 1.5, 2, 3, 4]) / 255
     quick = AttackConfig(steps=20, restarts=4)
     curves = [
         radius_curve(network, images.pixels[r], images.normalization, int(images.labels[r]), images.ids[r], radii,
@@ -256,7 +256,7 @@ def render(scenes: dict[str, Callable[[], Drawn]], folder: Path, *, grey: bool =
         drawn = draw()
         figure = drawn if isinstance(drawn, Figure) else drawn.get_figure(root=True)
         path = folder / f"{name}.png"
-        figure.savefig(path, bbox_inches="tight")
+        figure.savefig(path)
         if grey:
             with Image.open(path) as picture:
                 picture.convert("L").save(folder / f"{name}.grey.png")

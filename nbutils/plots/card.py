@@ -65,12 +65,9 @@ def card_view(
         ImageError: for a point of another shape than the image.
     """
     row = check_row(row, len(images))
-    require(
-        verdict is None or verdict.image_id == images.ids[row],
-        "verdict",
-        verdict and verdict.image_id[:8],
-        f"the verdict of image {images.ids[row][:8]}, which is row {row}",
-    )
+    key = images.ids[row], int(images.labels[row])
+    found = None if verdict is None else (verdict.image_id, verdict.label)
+    require(found in (None, key), "verdict: image and label", found, f"{key}, as row {row} of the images")
     label = int(images.labels[row])
     facts = [("true class", images.name_of(label))]
     predicted, natural, attacked, rival = None, None, None, None
@@ -128,9 +125,11 @@ def figure_card(
     """Image, adversarial image and amplified perturbation beside the facts; arguments as in `card_view`."""
     view = card_view(images, row, margins=margins, verdict=verdict, point=point)
     panels = 1 if view.twin is None else 3
-    figure = blank(max(panels * PANEL + 3.0, 6.0), PANEL + (1.05 if panels == 3 else 0.75))
+    title = fit(view.title, 60 if panels == 1 else 100, 2)
+    height = PANEL + (1.05 if panels == 3 else 0.75) + 0.2 * title.count("\n")
+    figure = blank(max(panels * PANEL + 3.0, 6.0), height)
     figure.set_label(view.alt)
-    figure.suptitle(fit(view.title, 60, 2), x=0.01, ha="left", fontsize=TITLE, color=INK)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=TITLE, color=INK)
     axes = figure.subplots(1, panels + 1, width_ratios=[1] * panels + [1.25])
     _panel(axes[0], "image", view.image)
     if view.status:

@@ -57,7 +57,7 @@ class FunnelView:
 
 
 def funnel_view(verdicts: Sequence[Verdict], images: ImageSet | None = None, *, thumbnails: int = 10) -> FunnelView:
-    """Resolve the funnel; open images are found in `images` by their id and shown by falling attack margin.
+    """Resolve the funnel; open images are found in `images` by id and label and shown by falling attack margin.
 
     Raises:
         ParameterError: without a verdict, or for an open image that `images` lacks.
@@ -79,12 +79,12 @@ def funnel_view(verdicts: Sequence[Verdict], images: ImageSet | None = None, *, 
     left_open.sort(key=lambda v: (v.attack_margin if v.attack_margin is not None else v.natural_margin, v.image_id))
     left = []
     if images is not None:
-        rows = {image_id: row for row, image_id in enumerate(images.ids)}
-        absent = [verdict.index for verdict in left_open if verdict.image_id not in rows]
+        rows = {key: row for row, key in enumerate(zip(images.ids, images.labels.tolist(), strict=True))}
+        absent = [verdict.index for verdict in left_open if (verdict.image_id, verdict.label) not in rows]
         require(not absent, "images: open images that are not among them", absent, "the images the verdicts are about")
         for verdict in left_open[:thumbnails]:
             low = signed(verdict.bound), signed(verdict.attack_margin)
-            row = rows[verdict.image_id]
+            row = rows[verdict.image_id, verdict.label]
             left.append((fit(images.name_of(verdict.label), 14), f"{low[0]} … {low[1]}", images.levels[row]))
     hidden = len(left_open) - len(left)
     note = f"{plural(hidden, 'further open image')} not shown." if left and hidden else ""

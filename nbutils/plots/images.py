@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from ..errors import require
 from ..records import STATUSES, ImageSet, Margins, Verdict
@@ -99,7 +99,7 @@ def grid_view(
     *,
     columns: int | None = None,
 ) -> GridView:
-    """Resolve what `figure_grid` draws; verdicts are found by image id, margins by row."""
+    """Resolve what `figure_grid` draws; verdicts are found by image id and label, margins by row."""
     n = len(images)
     require(n > 0, "images", 0, "1 image or more")
     require(
@@ -111,12 +111,13 @@ def grid_view(
     columns = -(-n // -(-n // 10)) if columns is None else columns
     require(isinstance(columns, int) and columns >= 1, "columns", columns, "a whole number from 1")
     columns = min(columns, n)
-    known = {verdict.image_id: verdict for verdict in verdicts or ()}
-    missing = [str(images.indices[row]) for row in range(n) if verdicts is not None and images.ids[row] not in known]
+    known = {(verdict.image_id, verdict.label): verdict for verdict in verdicts or ()}
+    keys = list(zip(images.ids, images.labels.tolist(), strict=True))
+    missing = [str(images.indices[row]) for row in range(n) if verdicts is not None and keys[row] not in known]
     require(not missing, "verdicts: image without a verdict", ", ".join(missing), "a verdict for every image")
     tiles = []
     for row in range(n):
-        verdict = known.get(images.ids[row])
+        verdict = known.get(keys[row])
         label, predicted, margin = int(images.labels[row]), None, None
         if verdict is not None:
             predicted, margin = verdict.predicted, verdict.natural_margin
@@ -171,18 +172,12 @@ def figure_grid(
         if tile_text.status:
             badge(ax, tile_text.status)
     if view.legend or view.key:
+        marks = [(STATUS[status], text) for status, text in view.legend]
         handles = [
-            Line2D(
-                [],
-                [],
-                linestyle="",
-                marker=f"${STATUS[status].glyph}$",
-                color=STATUS[status].ink,
-                markeredgewidth=0.2,
-                markersize=8,
-                label=text,
+            Patch(
+                facecolor=mark.color, hatch=mark.hatch[:3], edgecolor="white", linewidth=0, label=f"{mark.glyph} {text}"
             )
-            for status, text in view.legend
+            for mark, text in marks
         ]
         legend = figure.legend(
             handles=handles,
@@ -192,7 +187,6 @@ def figure_grid(
             fontsize=SMALL,
             title=view.key,
             alignment="left",
-            handletextpad=0.2,
         )
         legend.get_title().set(fontsize=SMALL, color=FAINT)
     return figure

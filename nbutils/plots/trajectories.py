@@ -60,15 +60,15 @@ class TrajectoryView:
 
 
 def trajectory_view(trace: AttackTrace, row: int = 0) -> TrajectoryView:
-    """Resolve the restarts of image `row`.
+    """Resolve the restarts of image `row` that were started.
 
     Raises:
-        ParameterError: for a row outside the record, or a restart without a single number.
+        ParameterError: for a row outside the record, or an image without a single number.
     """
     row = check_row(row, len(trace.margins))
-    margins = trace.margins[row]
+    margins = trace.margins[row][:, np.isfinite(trace.margins[row, 0])]  # later stages may never have started
+    require(margins.size > 0, "trace: margins at step 0", "NaN or infinity", "a number for one restart or more")
     finite = np.isfinite(margins)
-    require(bool(finite[0].all()), "trace: margins at step 0", "NaN or infinity", "a number for every restart")
     last = int(np.flatnonzero(finite.any(axis=1))[-1])
     margins, finite = margins[: last + 1], finite[: last + 1]
     best = np.minimum.accumulate(np.where(finite, margins, np.inf).min(axis=1))
@@ -87,7 +87,7 @@ def trajectory_view(trace: AttackTrace, row: int = 0) -> TrajectoryView:
 def _title(margins: np.ndarray, best: np.ndarray, crossed: np.ndarray, *, stopped: bool) -> str:
     restarts, hits = margins.shape[1], int((crossed >= 0).sum())
     if not hits:
-        none = "The one restart did not cross" if restarts == 1 else f"None of {restarts} restarts crosses"
+        none = "The one restart does not cross" if restarts == 1 else f"None of {restarts} restarts crosses"
         return f"{none} zero; the lowest margin is {signed(float(best[-1]))} logits"
     first = int(crossed[crossed >= 0].min())
     when = "already at its random start" if first == 0 else f"at step {first}"
