@@ -96,7 +96,7 @@ def number(item: str | Form) -> float | None:
         if len(item) != 2 or item[0] != "-":
             return None
         sign, item = -1.0, item[1]
-    if type(item) is not str or len(item) > 400 or not _NUMBER.fullmatch(item):
+    if type(item) is not str or not _NUMBER.fullmatch(item):
         return None
     value = sign * float(item)
     return value if math.isfinite(value) else None

@@ -54,6 +54,15 @@ def test_images_cut_everywhere(level: int) -> None:
     assert radius == 1 / 255
 
 
+def test_minus_zero_is_zero() -> None:
+    """Mean 0 puts a black pixel's lower bound at 0, which others may write as -0.0."""
+    unit = Normalization((0.0,), (1.0,))
+    prop = around(np.zeros((1, 2, 2), dtype=np.uint8), unit, 1 / 255)
+    minus = Property(-prop.lower, prop.upper, 0, 3, (1, 2, 2), "p")
+    assert np.signbit(minus.lower).all()
+    assert (recover_levels(minus, unit)[0] == 0).all()
+
+
 @given(st.binary(min_size=12, max_size=12), st.integers(1, 30))
 @settings(max_examples=60, deadline=None)
 def test_any_image_and_radius(data: bytes, steps: int) -> None:

@@ -6,6 +6,7 @@ import gzip
 import random
 import re
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -155,7 +156,7 @@ FOREIGN = {
         "(assert (or (<= Y_1 Y_0) (<= Y_1 Y_2)))",
     ),
     "negation as a form, tighter of two bounds": (
-        "(assert (>= X_0 (- 1)))(assert (>= X_0 (- 7.5)))(assert (<= X_0 +1.0))(assert (<= X_1 0.5))"
+        "(assert (>= X_0 (- 1)))(assert (>= X_0 (- 7.5)))(assert (<= X_0 +1.0))(assert (<= X_1 0.5))(assert (<= X_1 9))"
         "(assert (>= X_1 2.5E-1)) ; comment (with a parenthesis",
         "(assert (or (and (<= Y_1 Y_0))\n (and (and (>= Y_2 Y_1)))))",
     ),
@@ -308,6 +309,16 @@ def test_files_that_are_no_text(tmp_path: Path) -> None:
         read_property(tmp_path / "none.vnnlib")
     with pytest.raises(PropertyError, match="found 'Is a directory'"):
         read_property(tmp_path)
+
+
+def test_decompression_stops_at_the_limit(tmp_path: Path) -> None:
+    (tmp_path / "bomb.gz").write_bytes(gzip_bytes(bytes(20_000_000)))
+    tracemalloc.start()
+    with pytest.raises(PropertyError, match="found 'more than 1,000 bytes of text'"):
+        read_file(tmp_path / "bomb.gz", limit=1000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2_000_000
 
 
 def test_gzip_is_told_by_its_bytes_not_by_its_name(tmp_path: Path) -> None:
