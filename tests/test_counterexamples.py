@@ -112,21 +112,23 @@ def tie(tmp_path_factory: pytest.TempPathFactory) -> Network:
 
 
 @pytest.mark.parametrize(
-    ("v", "verdict", "outside"),
+    ("u", "v", "verdict", "outside"),
     [
-        (-1.0, "correct", 0),  # level is enough: the property says >=
-        (-0.875, "wrong", 0),  # m1 = 0.25
-        (-1 - 2**-14, "correct_with_tolerance", 2**-14),  # 6e-5 outside
-        (-1 - 2**-13, "wrong", 2**-13),  # 1.2e-4 outside
+        (0.5, -1.0, "correct", 0),  # level is enough: the property says >=
+        (0.5, -0.875, "wrong", 0),  # m1 = 0.25
+        (0.5, -1 - 2**-14, "correct_with_tolerance", 2**-14),  # 6e-5 below the box
+        (0.5, -1 - 2**-13, "wrong", 2**-13),  # 1.2e-4 below the box
+        (1 + 2**-14, -1.0, "correct_with_tolerance", 2**-14),  # the same above it
+        (1 + 2**-13, -1.0, "wrong", 2**-13),
     ],
 )
-def test_replay(tie: Network, v: float, verdict: str, outside: float) -> None:
-    result = replay(tie, BOX, point(0.5, v))
+def test_replay(tie: Network, u: float, v: float, verdict: str, outside: float) -> None:
+    result = replay(tie, BOX, point(u, v))
     assert result.verdict == verdict
     assert result.outside == outside
     assert result.margin == 2 + 2 * v
     assert result.rival == 1
-    assert np.array_equal(result.logits, tie.judge(point(0.5, v)[None])[0])
+    assert np.array_equal(result.logits, tie.judge(point(u, v)[None])[0])
     assert ("inside the box" in result.reason) == (outside == 0)
     assert ("still leads" in result.reason) == (v == -0.875)
 
