@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 BATCH = 256  # rows given to the network at once
 REACH = 1.25  # the picture goes this much farther than the farthest path
+SLIM = 0.4  # shorter side of the picture over the longer one, at least
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +116,9 @@ def _plane(best: np.ndarray, moved: np.ndarray, margins: np.ndarray) -> np.ndarr
 
 
 def _axes(paths: np.ndarray, resolution: int) -> tuple[np.ndarray, np.ndarray]:
-    """A square around the image and all paths, `REACH` times as wide as they need."""
+    """Both axes reach `REACH` times as far as image and paths need, and neither less than `SLIM` of the other."""
     low, high = np.minimum(np.nanmin(paths, axis=(0, 1)), 0), np.maximum(np.nanmax(paths, axis=(0, 1)), 0)
-    middle, reach = (low + high) / 2, REACH * max((high - low).max(), 0.2) / 2
-    across, up = (np.linspace(m - reach, m + reach, resolution) for m in middle)
+    middle, reach = (low + high) / 2, REACH * (high - low) / 2
+    reach = np.maximum(reach, max(SLIM * reach.max(), 0.05))
+    across, up = (np.linspace(m - r, m + r, resolution) for m, r in zip(middle, reach, strict=True))
     return across, up

@@ -274,6 +274,7 @@ def test_trajectories_of_a_second_stage_that_never_ran():
         ([[1.0], [0.3]], "The one restart does not cross zero; the lowest margin is +0.30 logits"),
         ([[1.0, 2.0]], "None of 2 restarts crosses zero; the lowest margin is +1.00 logits"),
         ([[-0.1, 2.0]], "1 of 2 restarts crosses zero, the first already at its random start"),
+        ([[-0.1, -2.0]], "All 2 restarts cross zero, the first already at its random start"),
     ],
 )
 def test_trajectory_titles(margins, title):

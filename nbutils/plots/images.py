@@ -155,7 +155,7 @@ def figure_grid(
     view = grid_view(images, verdicts, margins, columns=columns)
     tile = max(TILE, min(1.5, 6.0 / view.columns))
     below = (0.42 if view.key else 0.05) + (0.14 if any("\n" in tile.label for tile in view.tiles) else 0)
-    head = 0.4 + (0.3 if view.legend else 0) + (0.25 if view.key else 0)
+    head = 0.3 + (0.3 if view.legend else 0) + (0.25 if view.key else 0)
     width = max(view.columns * tile, 5.6)
     figure = blank(width, head + view.rows * (tile + below + 0.2))
     figure.set_label(view.alt)

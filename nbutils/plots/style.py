@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.transforms import ScaledTranslation
 
 from ..config import METHODS
@@ -25,6 +26,7 @@ GRID = "#E4E4E4"
 BREACH = "#FBE9E0"  # background of the region where a rival is level or ahead
 TITLE, LABEL, SMALL = 11.5, 10.0, 8.5  # points
 DPI = 120
+EDGE = 0.07  # inches left free around a figure
 MINUS, TIMES, DASH = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
 
 
@@ -142,7 +144,9 @@ def blank(width: float, height: float) -> Figure:
 
     It is shown by ending a notebook cell with it and freed with its last reference, so none can leak.
     """
-    return Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+    x, y = EDGE / width, EDGE / height
+    layout = ConstrainedLayoutEngine(rect=(x, y, 1 - 2 * x, 1 - 2 * y))
+    return Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
 
 
 def new_figure(width: float = 8.6, height: float = 4.0) -> tuple[Figure, Axes]:

@@ -93,7 +93,8 @@ def _title(margins: np.ndarray, best: np.ndarray, crossed: np.ndarray, *, stoppe
     when = "already at its random start" if first == 0 else f"at step {first}"
     if stopped:
         return f"A restart of {restarts} crosses zero {when}, and the attack stops there"
-    return f"{hits} of {plural(restarts, 'restart')} cross{'es' if hits == 1 else ''} zero, the first {when}"
+    which = f"All {restarts}" if hits == restarts > 1 else f"{hits} of {restarts}"
+    return f"{which} restart{'s' if restarts > 1 else ''} cross{'es' if hits == 1 else ''} zero, the first {when}"
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:
@@ -113,14 +114,14 @@ def draw_trajectories(trace: AttackTrace, row: int = 0, *, ax: Axes | None = Non
     dot = "o" if view.last == 0 else None
     for path, crossed in zip(view.margins.T, view.crossed, strict=True):
         look = {"color": LOUD, "linewidth": 1.1, "linestyle": (0, (5, 1))} if crossed >= 0 else {"color": QUIET}
-        ax.plot(steps, path, **{"linewidth": 0.9, "alpha": 0.8, "marker": dot} | look)
+        ax.plot(steps, path, **{"linewidth": 0.9, "marker": dot, "zorder": 3} | look)
         if crossed >= 0:
             ax.plot(crossed, path[crossed], marker="X", markersize=7, color=LOUD, markeredgecolor="white", zorder=4)
-    ax.plot(steps, view.best, color=INK, linewidth=2.4, marker=dot, zorder=3)
+    ax.plot(steps, view.best, color=INK, linewidth=3.6, marker=dot, zorder=2)
     pad = 0.015 * view.last if view.last else 0.5
     ax.set_xlim(-pad, view.last + pad)
     ax.set_ylim(view.limits)
-    ax.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(10, integer=True, steps=[1, 2, 5, 10]))
     ax.set_xlabel("gradient step", fontsize=LABEL)
     ax.set_ylabel("smallest margin, logits", fontsize=LABEL)
     _trajectory_legend(ax, view)
@@ -129,7 +130,7 @@ def draw_trajectories(trace: AttackTrace, row: int = 0, *, ax: Axes | None = Non
 
 
 def _trajectory_legend(ax: Axes, view: TrajectoryView) -> None:
-    handles = [Line2D([], [], color=INK, linewidth=2.4, label="lowest so far")]
+    handles = [Line2D([], [], color=INK, linewidth=3.6, label="lowest so far")]
     if (view.crossed < 0).any():
         handles.append(Line2D([], [], color=QUIET, linewidth=1.2, label="a restart"))
     if (view.crossed >= 0).any():
@@ -193,7 +194,9 @@ def slice_view(record: Slice) -> SliceView:
 def draw_slice(record: Slice, *, ax: Axes | None = None) -> Axes:
     """Paths of the restarts over the margin in a plane through the box; bold line: margin zero."""
     view = slice_view(record)
-    ax = new_axes(6.8, 5.6) if ax is None else ax
+    if ax is None:
+        shape = np.ptp(record.up) / np.ptp(record.across)
+        ax = new_axes(7.6, min(1.5 + 5.8 * shape, 7.0))
     grid = record.across, record.up, record.margins
     span = 1.5 * max(np.abs(view.levels[[0, -1]]))  # pale colours, so that paths stand out
     filled = ax.contourf(*grid, levels=view.levels, cmap="PuOr", norm=Normalize(-span, span))
@@ -211,7 +214,7 @@ def draw_slice(record: Slice, *, ax: Axes | None = None) -> Axes:
     ax.set(aspect="equal", xlim=record.across[[0, -1]], ylim=record.up[[0, -1]])
     tidy(ax)
     ax.set_xlabel("towards PGD's best end point, radii (root mean square)", fontsize=LABEL)
-    ax.set_ylabel("towards another end point, radii", fontsize=LABEL)
+    ax.set_ylabel("towards another\nend point, radii", fontsize=LABEL)
     bar = ax.get_figure(root=True).colorbar(filled, cax=ax.inset_axes((1.03, 0.04, 0.035, 0.92)), ticks=MaxNLocator(7))
     bar.set_label("smallest margin, logits", fontsize=LABEL, color=INK)
     bar.ax.tick_params(labelsize=SMALL)
