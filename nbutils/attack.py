@@ -194,7 +194,7 @@ def trace(
     bar = tqdm(total=n, desc="attack", unit="image", disable=not progress)
     for first in range(0, n, images_per_pass):
         began, rows = time.perf_counter(), np.arange(first, min(first + images_per_pass, n))
-        batch = Batch.of(box.take(rows), labels[rows], [ids[row] for row in rows], torch.device(network.device))
+        batch = Batch.of(box.take(rows), labels[rows], [ids[row] for row in rows], network.device)
         best, column = Best(network, batch), 0
         for stage in stages:
             columns, column = slice(column, column + stage.restarts), column + stage.restarts

@@ -76,7 +76,7 @@ def bench_attack(
     require(not config.early_stop, "early_stop", config.early_stop, "False in a benchmark", hint)
     require(len(images) > 0, "number of images", len(images), "1 or more")
     box = Box.around(images.pixels, images.normalization, eps)
-    device = torch.device(network.device)
+    device = network.device
 
     def turn(row: int, config: AttackConfig) -> tuple[float, ...]:
         one, label, name = box.take([row]), images.labels[[row]], [images.ids[row]]
