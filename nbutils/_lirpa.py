@@ -35,7 +35,6 @@ from unittest import mock
 import numpy as np
 import torch
 
-
 FAILURES = (
     NotImplementedError,
     RuntimeError,
@@ -73,7 +72,8 @@ def library() -> types.ModuleType:
         if not hasattr(np.lib, "arraysetops"):
             stand_in = types.ModuleType("numpy.lib.arraysetops")
             stand_in.isin = np.isin  # type: ignore[attr-defined]
-            stack.enter_context(mock.patch.dict(sys.modules, {stand_in.__name__: stand_in}))
+            sys.modules[stand_in.__name__] = stand_in
+            stack.callback(sys.modules.pop, stand_in.__name__)
         if not hasattr(symbolic_helper, "_set_opset_version"):
             stack.enter_context(mock.patch.object(symbolic_helper, "_set_opset_version", _set_opset, create=True))
         import auto_LiRPA
@@ -167,6 +167,17 @@ def bounded_inputs(node: Any) -> list[Any]:
 def is_relu(node: Any) -> bool:
     """Whether `node` is a ReLU, whose relaxation is exact where its input keeps its sign."""
     return type(node).__name__ == "BoundRelu"
+
+
+def failing_operation(error: BaseException) -> str:
+    """Name of the operation in which the library raised `error`, as its ONNX name; empty if it was in none."""
+    found, step = "", error.__traceback__
+    while step is not None:
+        kind = type(step.tb_frame.f_locals.get("self")).__name__
+        if kind.startswith("Bound") and kind not in ("BoundedModule", "BoundEngine"):
+            found = kind.removeprefix("Bound")
+        step = step.tb_next
+    return found
 
 
 @contextlib.contextmanager

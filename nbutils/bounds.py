@@ -73,8 +73,9 @@ def margin_bounds(
             values, hidden = engine.run(single, wanted, config)
         except _lirpa.FAILURES as error:
             _ENGINES.pop(network.module, None)  # its state is unknown now
+            place = f" in {found}" if (found := _lirpa.failing_operation(error)) else ""
             raise BoundsError(
-                f"{network.name}: {config.method} failed with {type(error).__name__}: {error}."
+                f"{network.name}: {config.method} failed{place} with {type(error).__name__}: {error}"
             ) from error
         values = values.cpu().numpy()
         lower[row] = np.where(np.isfinite(values), values, -np.inf)
@@ -114,7 +115,7 @@ class BoundEngine:
                 for rows in wanted.split(chunk, dim=1)
             ]
             margins = torch.cat(parts)
-        if config.method == "alpha-crown":
+        if config.method == "alpha-crown" and self._module.optimizable_activations:
             better = [
                 _lirpa.optimized_lower(self._module, x, rows, hidden, config.alpha_steps, config.alpha_lr)
                 for rows in wanted.split(chunk, dim=1)
@@ -174,7 +175,7 @@ class BoundEngine:
     def _chunk(self, memory_gb: float) -> int:
         """Rows of a linear bound whose coefficients fit into `memory_gb`."""
         widest = max(int(np.prod(node.output_shape[1:])) for node in self._module._modules.values() if node.perturbed)
-        row = 10 * 4 * widest  # lower and upper coefficients before and after a layer, with the products between
+        row = 24 * 4 * widest  # float32 coefficients before and after a layer, of both branches, and scratch; measured
         fitting = int(memory_gb * 1e9 / 2 // row)
         require(
             fitting >= 1, "memory_gb", memory_gb, f"{2 * row / 1e9:.3g} or more for {self._name}", error=BoundsError
