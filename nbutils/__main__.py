@@ -9,7 +9,7 @@ from importlib import import_module
 from . import __version__
 from .errors import WorkbenchError
 
-COMMANDS = ("notebook", "networks", "select", "bench")
+COMMANDS = ("notebook", "networks", "select", "bench", "train", "evaluate")
 
 DESCRIPTION = """\
 A workbench for robustness benchmarks of image classifiers: look at images, class margins, PGD and CROWN
@@ -38,7 +38,8 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in COMMANDS:
         module = import_module(f".commands.{name}", __package__)
-        command = commands.add_parser(name, help=module.HELP, description=module.HELP)
+        text = module.HELP.replace("%", "%%")  # argparse formats help texts
+        command = commands.add_parser(name, help=text, description=text)
         module.add_arguments(command)
         command.set_defaults(run=module.run)
     args = parser.parse_args(argv)

@@ -92,7 +92,7 @@ def bench_attack(
     rows = tqdm(range(len(images)), desc="bench", unit="image", disable=not progress)
     seconds = [turn(row, config) for row in rows]
     attack, raw, folded = np.array(seconds).T
-    return AttackBench(network.name, config.steps, config.restarts, str(device), attack, raw, folded, _peak_mb(device))
+    return AttackBench(network.name, config.steps, config.restarts, str(device), attack, raw, folded, peak_mb(device))
 
 
 def bare_passes(module: Callable[[Tensor], Tensor], x: Tensor, steps: int) -> None:
@@ -113,7 +113,8 @@ def _timed(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def _peak_mb(device: torch.device) -> float:
+def peak_mb(device: torch.device) -> float:
+    """Highest memory so far, 2^20 bytes: of the process, on CUDA of the device's allocations."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, on macOS bytes

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from html import escape
 
 import ipywidgets as w
 import numpy as np
@@ -44,8 +45,10 @@ def chooser(session: Session) -> w.Widget:
 
 def explorer(session: Session) -> w.Widget:
     """Panel for one image at a time: its margin ladder and PGD trajectories, bounds by the method of choice."""
-    names = [f"{index}: {session.images.name_of(label)}" for index, label in
-             zip(session.images.indices, session.images.labels, strict=True)]
+    names = [
+        f"{index}: {session.images.name_of(label)}"
+        for index, label in zip(session.images.indices, session.images.labels, strict=True)
+    ]
     image = w.Dropdown(options=[(name, row) for row, name in enumerate(names)], value=session.row, description="image")
     method = w.Dropdown(options=METHODS, value=session.method, description="bounds")
     attack, bound = w.Button(description="run PGD"), w.Button(description="compute bounds", button_style="primary")
@@ -56,19 +59,28 @@ def explorer(session: Session) -> w.Widget:
         image.value, method.value = session.row, session.method
         trace, bounds = session.known_trace(session.row), session.known_bounds(session.row)
         state.value = _state(session, trace is not None, [b.method for b in bounds])
-        ladder.value = _png(lambda ax: draw_ladder(
-            session.margins, trace, bounds, row=session.row, class_names=session.images.class_names, ax=ax))
+        ladder.value = _png(
+            lambda ax: draw_ladder(
+                session.margins, trace, bounds, row=session.row, class_names=session.images.class_names, ax=ax
+            )
+        )
         picture.value = b"" if trace is None else _png(lambda ax: draw_trajectories(trace, ax=ax))
 
     def slow(work: Callable[[], object]) -> Callable[[w.Button], None]:
         def press(button: w.Button) -> None:
             attack.disabled = bound.disabled = True
             state.value = "computing ..."
+            failure = ""
             try:
                 work()
+            except Exception as error:
+                failure = f"<b>{escape(type(error).__name__)}: {escape(str(error))}</b>"
+                raise
             finally:
                 attack.disabled = bound.disabled = False
                 refresh()
+                state.value = failure or state.value
+
         return press
 
     image.observe(lambda change: session.set_trait("row", change["new"]), "value")

@@ -1,0 +1,117 @@
+"""What bounds and the funnel cost: seconds an image, peak memory, and the funnel beside the plain order."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from .attack import run_attack
+from .bench import peak_mb
+from .bounds import margin_bounds
+from .config import AttackConfig, BoundsConfig, SelectionConfig
+from .funnel import count_statuses, decide
+from .margins import class_margins
+from .networks import Network
+from .records import STATUSES, Box, ImageSet
+
+
+@dataclass(frozen=True, eq=False)
+class BoundsBench:
+    """Seconds an image of one bound method, on the correctly classified images."""
+
+    network: str
+    method: str
+    seconds: np.ndarray  # float64 [N]
+    verified: int  # images with every margin proved positive
+    peak_mb: float  # highest memory of the process so far
+
+    def describe(self) -> str:
+        """The figures as one line of text."""
+        return (
+            f"{self.method} on {self.network}: {np.median(self.seconds):.3f} s an image (median; mean "
+            f"{self.seconds.mean():.3f}), verified {self.verified} of {len(self.seconds)}, peak {self.peak_mb:.0f} MB"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class FunnelBench:
+    """Seconds an image of the funnel and of the full attack and full bounds on every image, taken in turns."""
+
+    network: str
+    funnel: np.ndarray  # float64 [N], seconds
+    attack: np.ndarray  # float64 [N], seconds of the full attack, no early stop
+    bounds: np.ndarray  # float64 [N], seconds of the full bounds
+    correct: np.ndarray  # bool [N]
+    survived: np.ndarray  # bool [N], correct and not broken by the full attack
+    counts: dict[str, int]  # images by status
+    different: tuple[int, ...]  # true indices whose status differs from the plain order's; empty if all is well
+
+    @property
+    def every_image(self) -> float:
+        """How many times faster than full attack and full bounds on every image."""
+        return float((self.attack + self.bounds).sum() / self.funnel.sum())
+
+    @property
+    def plain_order(self) -> float:
+        """How many times faster than the full attack on correct images, then full bounds on survivors."""
+        plain = self.attack[self.correct].sum() + self.bounds[self.survived].sum()
+        return float(plain / self.funnel.sum())
+
+    def describe(self) -> str:
+        """The figures as three lines of text."""
+        shares = ", ".join(f"{status} {count}" for status, count in self.counts.items())
+        same = "all statuses identical" if not self.different else f"statuses differ for {list(self.different)}"
+        return (
+            f"funnel on {self.network}: {self.funnel.mean():.3f} s an image ({shares})\n"
+            f"    {self.every_image:.1f} x faster than full attack and full bounds on every image,\n"
+            f"    {self.plain_order:.1f} x faster than attack on the correct, bounds on the survivors; {same}"
+        )
+
+
+def bench_bounds(
+    network: Network, images: ImageSet, eps: float, config: BoundsConfig, *, progress: bool = False
+) -> BoundsBench:
+    """Time `config.method` on each correctly classified image at radius `eps` (pixel units)."""
+    box = Box.around(images.pixels, network.normalization or images.normalization, eps)
+    correct = np.flatnonzero(class_margins(network.judge(box.center), images.labels).predicted == images.labels)
+    margin_bounds(
+        network, box.take(correct[:1]), images.labels[correct[:1]], replace(config, method="ibp")
+    )  # builds it
+    found = [
+        margin_bounds(network, box.take([row]), images.labels[[row]], config)
+        for row in tqdm(correct, desc=config.method, unit="image", disable=not progress)
+    ]
+    seconds = np.concatenate([bounds.seconds for bounds in found])
+    verified = sum(bool(bounds.verified[0]) for bounds in found)
+    return BoundsBench(network.name, config.method, seconds, verified, peak_mb(network.device))
+
+
+def bench_funnel(network: Network, images: ImageSet, config: SelectionConfig, *, progress: bool = False) -> FunnelBench:
+    """Settle each image by the funnel and by everything there is, and compare seconds and statuses."""
+    full = replace(config.attack, early_stop=False)
+    normalization = network.normalization or images.normalization
+    box = Box.around(images.pixels, normalization, config.eps)
+    decide(network, images, 0, replace(config, attack=AttackConfig(steps=1, restarts=1)))  # first calls prepare kernels
+    rows: list[tuple[float, float, float]] = []
+    statuses, plain = [], []
+    for row in tqdm(range(len(images)), desc="funnel beside plain order", unit="image", disable=not progress):
+        one, label, name = box.take([row]), images.labels[[row]], images.ids[row : row + 1]
+        began = time.perf_counter()
+        verdict = decide(network, images, row, config)
+        settled = time.perf_counter()
+        trace = run_attack(network, one, label, name, full)
+        attacked = time.perf_counter()
+        bounds = margin_bounds(network, one, label, config.bounds)
+        rows.append((settled - began, attacked - settled, time.perf_counter() - attacked))
+        wrong = verdict.predicted != label[0]
+        plain.append(np.select([wrong, trace.success[0], bounds.verified[0]], STATUSES[:3], STATUSES[3]).item())
+        statuses.append(verdict)
+    funnel, attack, full_bounds = np.array(rows).T
+    different = (v.index for v, status in zip(statuses, plain, strict=True) if v.status != status)
+    return FunnelBench(
+        network.name, funnel, attack, full_bounds, np.array([s != "misclassified" for s in plain]),
+        np.array([s in ("verified", "open") for s in plain]), count_statuses(statuses), tuple(different),
+    )  # fmt: skip

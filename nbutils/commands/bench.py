@@ -1,0 +1,53 @@
+"""Print what attack, bounds and funnel cost on this machine, each measured in a process of its own."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+
+from .arguments import add_images, add_selection, images_from, selection_from
+
+HELP = "seconds and peak memory of attack, bounds and funnel, beside the network's raw passes"
+PARTS = ("attack", "ibp", "crown-ibp", "crown", "alpha-crown", "funnel")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("network", nargs="?", default="CIFAR100_resnet_small", help="default CIFAR100_resnet_small")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--here", action="store_true", help="measure in this process (peak memory then adds up)")
+    add_images(parser)
+    add_selection(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure `args.parts` one after the other."""
+    selection_from(args)  # refuses wrong settings before anything starts
+    if not args.here and len(args.parts) > 1:
+        rest = sys.argv[2:]
+        if "--parts" in rest:
+            first = rest.index("--parts")
+            rest = rest[:first] + rest[first + 1 + len(args.parts) :]
+        for part in args.parts:
+            subprocess.run([sys.executable, "-m", "nbutils", "bench", *rest, "--parts", part, "--here"], check=True)
+        return
+    for part in args.parts:
+        print(_measure(part, args), flush=True)
+
+
+def _measure(part: str, args: argparse.Namespace) -> str:
+    from dataclasses import replace
+
+    from ..bench import bench_attack
+    from ..bench_funnel import bench_bounds, bench_funnel
+    from ..networks import open_network
+
+    config, images, network = selection_from(args), images_from(args), open_network(args.network)
+    show = sys.stderr.isatty()
+    if part == "attack":
+        attack = replace(config.attack, early_stop=False)
+        return bench_attack(network, images, config.eps, attack, progress=show).describe()
+    if part == "funnel":
+        return bench_funnel(network, images, config, progress=show).describe()
+    return bench_bounds(network, images, config.eps, replace(config.bounds, method=part), progress=show).describe()
