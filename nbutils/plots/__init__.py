@@ -7,9 +7,11 @@ Nothing here computes an attack or a bound, shows a window or writes a file.
 from .card import CardView, card_view, figure_card
 from .funnel import FunnelView, draw_funnel, figure_funnel, funnel_view
 from .images import GridView, figure_grid, grid_view
-from .ladder import LadderView, draw_ladder, draw_margins, ladder_view
+from .ladder import draw_ladder, draw_margins
 from .layers import LayersView, draw_unstable, draw_widths, figure_layers, layers_view
-from .radius import RadiiView, RadiusView, draw_radii, draw_radius, radii_view, radius_view
+from .radii import RadiiView, draw_radii, radii_view
+from .radius import RadiusView, draw_radius, radius_view
+from .rungs import LadderView, ladder_view
 from .style import METHOD, STATUS, describe, new_figure
 from .trajectories import SliceView, TrajectoryView, draw_slice, draw_trajectories, slice_view, trajectory_view
 
