@@ -21,8 +21,8 @@ from typing import Any
 import onnx
 
 from . import config
-from ._onnx_checks import Ports, read_bytes, stored_tensors
 from .errors import NetworkError, require
+from .onnx_files import Ports, read_bytes, stored_tensors
 from .records import Normalization
 
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")

@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from ._onnx_checks import parse, ports, read_bytes
 from .cards import stem
 from .errors import ExportError, require
 from .manifest import FORMAT, describe_verdict, dump, encode_levels, package_versions, sha256
 from .manifest import NAME as MANIFEST
+from .onnx_files import parse, ports, read_bytes
 from .readback import check_written
 from .records import Box, ImageSet, Property, Verdict
 from .staging import staged

@@ -12,17 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from onnx2torch import convert
 from onnx2torch.node_converters import get_converter
 
-import onnx
-
 from . import config
-from ._onnx_checks import Ports, free_batch, parse, ports, read_bytes
 from .cards import NetworkCard, card_path, describe_file, list_networks, write_card
 from .errors import NetworkError, require
+from .onnx_files import Ports, free_batch, parse, ports, read_bytes
 from .randomness import stream
 from .records import Normalization
 

@@ -81,7 +81,8 @@ def page(tmp_path):
     options = Options()
     options.binary_location = shutil.which("chromium")
     for flag in (
-        "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-sync",
+        "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+        "--disable-sync",
         "--disable-background-networking", "--disable-component-update", "--window-size=1400,1500",
         f"--user-data-dir={tmp_path / 'chromium'}",
     ):  # fmt: skip

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 import toys
-
 import vnnlib
+
 from nbutils import export as export_module
 from nbutils.errors import ExportError, NetworkError, ParameterError
 from nbutils.export import Instance, export_benchmark, make_property

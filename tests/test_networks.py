@@ -8,18 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 import toys
+from onnx import TensorProto, helper, numpy_helper
 
-import onnx
-from nbutils import _onnx_checks, cards, config, networks
+from nbutils import cards, config, networks, onnx_files
 from nbutils.cards import Figure, card_path, list_networks, write_card
 from nbutils.errors import NetworkError
 from nbutils.margins import class_margins
 from nbutils.networks import Network, open_network
 from nbutils.records import Normalization
-from onnx import TensorProto, helper, numpy_helper
 
 Edit = Callable[[onnx.ModelProto], object]
 
@@ -291,7 +291,7 @@ def test_damaged_gzip(tmp_path: Path, linear: Network) -> None:
 
 
 def test_decompression_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_onnx_checks, "MAX_BYTES", 10_000)
+    monkeypatch.setattr(onnx_files, "MAX_BYTES", 10_000)
     path = tmp_path / "bomb.onnx.gz"
     path.write_bytes(gzip.compress(bytes(1_000_000)))
     with pytest.raises(NetworkError, match=r"bomb.*more than 10,000 bytes unpacked.*at most 10,000"):

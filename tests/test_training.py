@@ -9,12 +9,12 @@ import json
 import resource
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-import onnx
 from nbutils import resnets
 from nbutils.bounds import margin_bounds
 from nbutils.commands import train as train_command

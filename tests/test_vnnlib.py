@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import vnnlib
+import vnnlib.compat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import vnnlib
-import vnnlib.compat
 from nbutils.errors import ParameterError, PropertyError
 from nbutils.records import Property
 from nbutils.sexpr import MAX_BYTES, read_file

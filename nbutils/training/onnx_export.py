@@ -12,11 +12,10 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from torch import nn
-
-import onnx
 
 from ..cards import Figure, write_card
 from ..errors import NetworkError, require

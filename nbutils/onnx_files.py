@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from google.protobuf.message import DecodeError
-
 import onnx
+from google.protobuf.message import DecodeError
 
 from .errors import NetworkError, require
 
