@@ -37,6 +37,7 @@ from nbutils.training import (
     recipe,
     train,
 )
+from nbutils.training.costs import measure_losses
 from nbutils.training.crown import CrownBounds
 from nbutils.training.data import PAD, Loader, Pixels, augment, split
 from nbutils.training.interval import IntervalPass, batch_statistics, running_statistics
@@ -632,3 +633,14 @@ def test_command_refuses_unknown_settings():
     with pytest.raises(ParameterError, match=r"--set bfloat16: found '1'; allowed: true or false"):
         train_command.parse_changes(["bfloat16=1"])
     assert train_command.parse_changes(["lr=0.1", "loss=sabr"]) == {"lr": 0.1, "loss": "sabr"}
+
+
+def test_costs_name_every_loss_and_price_the_raw_pass_at_one(capsys):
+    costs = {(cost.name, cost.images): cost for cost in measure_losses("toy", images=8, crown_images=2, turns=1)}
+    assert {name for name, _ in costs} == {"raw pass", "adversary, 1 step", *LOSSES}
+    assert costs["raw pass", 8].ratio == costs["raw pass", 2].ratio == 1.0
+    assert all(cost.milliseconds > 0 for cost in costs.values())
+    train_command.run(arguments("toy", "--costs", "--device", "cpu"))
+    assert "crown-ibp-fused, 4 images" in capsys.readouterr().out
+    with pytest.raises(ParameterError, match="images: found 1; allowed: 2 or more"):
+        measure_losses("toy", images=1)

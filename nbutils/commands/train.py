@@ -36,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--threads", type=int, help="CPU threads (default: as many as torch takes)")
     parser.add_argument("--export", type=Path, help="folder that gets NETWORK.onnx and its card at the end")
+    parser.add_argument(
+        "--costs", action="store_true", help="measure each loss beside the raw pass instead of training"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
@@ -49,10 +52,13 @@ def run(args: argparse.Namespace) -> None:
     from ..training.loop import LAST, load_network, train
     from ..training.onnx_export import export_onnx
 
-    config = recipe(args.recipe, network=args.network, **parse_changes(args.changes))
     if args.threads is not None:
         require(args.threads >= 1, "threads", args.threads, "1 or more")
         torch.set_num_threads(args.threads)
+    if args.costs:
+        print_costs(args.network, args.device)
+        return
+    config = recipe(args.recipe, network=args.network, **parse_changes(args.changes))
     split = {} if args.images in ("npz", "folder") else {"split": "train"}
     images = load_images(args.images, path=args.path, dataset=args.dataset, download=args.download, **split)
     out = args.out or root() / "runs" / args.network
@@ -68,6 +74,16 @@ def run(args: argparse.Namespace) -> None:
             recipe=describe(args, made_with, history),
         )
         print(target)
+
+
+def print_costs(network: str, device: str) -> None:
+    """A line for each loss: milliseconds an image and multiples of the raw forward and backward pass."""
+    from ..training.costs import measure_losses
+    from ..training.loop import pick_device
+
+    for cost in measure_losses(network, device=pick_device(device).type):
+        name = f"{cost.name}, {cost.images} images"
+        print(f"{name:>32}  {cost.milliseconds:9.2f} ms an image  {cost.ratio:6.1f} x the raw pass")
 
 
 def parse_changes(changes: list[str]) -> dict[str, Any]:
