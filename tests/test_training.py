@@ -621,6 +621,12 @@ def test_command_trains_exports_and_resumes(images, tmp_path, capsys, monkeypatc
     network = open_network(tmp_path / "onnx/toy.onnx", device="cpu")
     assert "--recipe adversarial --set epochs=2" in network.card.recipe
     assert '"epoch": 1' in capsys.readouterr().out
+    words[words.index(tmp_path / "run")] = tmp_path / "second"
+    train_command.run(arguments(*words, "--start", tmp_path / "run/last.pt", "--export", tmp_path / "onnx"))
+    assert (
+        "begins with the averaged weights of a run with network=toy"
+        in open_network(tmp_path / "onnx/toy.onnx", device="cpu").card.recipe
+    )
 
 
 def test_command_refuses_unknown_settings():

@@ -108,9 +108,22 @@ def parse_changes(changes: list[str]) -> dict[str, Any]:
 
 
 def describe(args: argparse.Namespace, config: Any, history: list[dict[str, Any]]) -> str:
-    """The recipe as a card tells it: command, differing settings, epochs and hours of training."""
+    """The recipe as a card tells it: command, epochs and hours of training, and the same of the stage it starts from."""
+    from ..training.config import TrainConfig
+    from ..training.loop import load_network
+
     sets = " ".join(f"--set {shlex.quote(text)}" for text in args.changes)
     command = f"python -m nbutils train {args.network} --recipe {args.recipe} {sets}".strip()
+    text = f"{command}; {_spent(config, history)}"
+    if args.start is not None:
+        earlier, _, log = load_network(args.start)
+        usual = TrainConfig().as_dict()
+        changed = {name: value for name, value in earlier.as_dict().items() if value != usual[name]}
+        settings = " ".join(f"{name}={value}" for name, value in changed.items())
+        text += f"; begins with the averaged weights of a run with {settings}; {_spent(earlier, log)}"
+    return text
+
+
+def _spent(config: Any, history: list[dict[str, Any]]) -> str:
     hours = sum(row["seconds"] for row in history) / 3600
-    stage = f"; starts from weights {config.start[:12]}" if config.start else ""
-    return f"{command}; {len(history)} of {config.epochs} epochs, {hours:.1f} h, settings {config.digest}{stage}"
+    return f"{len(history)} of {config.epochs} epochs, {hours:.1f} h, seed {config.seed}, settings {config.digest}"
