@@ -108,7 +108,7 @@ def parse_changes(changes: list[str]) -> dict[str, Any]:
 
 
 def describe(args: argparse.Namespace, config: Any, history: list[dict[str, Any]]) -> str:
-    """The recipe as a card tells it: command, epochs and hours of training, and the same of the stage it starts from."""
+    """The recipe as a card tells it: command, epochs, hours, and the same of the stage it starts from."""
     from ..training.config import TrainConfig
     from ..training.loop import load_network
 
