@@ -111,7 +111,7 @@ class BoundEngine:
             if config.method != "crown-ibp":
                 hidden = self._tighten(x, hidden, chunk)
             parts = [
-                self._compute(x, hidden, method="backward", C=rows, bound_upper=False)[0][0]
+                self._compute(x, hidden, method="backward", C=rows, bound_upper=False)[0].flatten()
                 for rows in wanted.split(chunk, dim=1)
             ]
             margins = torch.cat(parts)
@@ -156,7 +156,7 @@ class BoundEngine:
                         C=_signed_rows(rows, signs[rows], shape),
                         final_node_name=name,
                         bound_upper=False,
-                    )[0][0]  # of +z where the sign is +1, of -z where it is -1
+                    )[0].flatten()  # of +z where the sign is +1, of -z where it is -1
                     positive = signs[rows] > 0
                     low[rows] = torch.where(positive, torch.fmax(low[rows], least), low[rows])
                     up[rows] = torch.where(positive, up[rows], torch.fmin(up[rows], -least))
