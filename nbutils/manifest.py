@@ -112,7 +112,8 @@ def _plain(value: object, where: str) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, str):
-        absolute = PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute()
+        pixels = where.endswith(".base64")  # may begin with a slash
+        absolute = not pixels and (PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute())
         hint = "A manifest is the same on every machine: give the name, or a path inside the checkout"
         require(not absolute, where, value, "text that is no absolute path", hint)
         return value

@@ -21,7 +21,7 @@ import vnnlib
 from nbutils import export as export_module
 from nbutils.errors import ExportError, NetworkError, ParameterError
 from nbutils.export import Instance, export_benchmark, make_property
-from nbutils.manifest import decode_levels, read_manifest
+from nbutils.manifest import decode_levels, dump, encode_levels, read_manifest
 from nbutils.readback import check_written
 from nbutils.records import Box, ImageSet, Property, Verdict
 from nbutils.vnnlib import read_property, write_text
@@ -364,3 +364,11 @@ def test_read_back_compares_the_label(
     file.write_text(write_text(dataclasses.replace(prop, shape=(1, 1, 4)), "2.0"))
     with pytest.raises(ExportError, match=r"p.vnnlib: the written file does not read back: .*found input shape"):
         check_written(file, prop, "2.0")
+
+
+def test_a_white_image_is_no_absolute_path():
+    """Base64 of bytes 255 begins with a slash."""
+    entry = encode_levels(np.full((1, 2, 2), 255, np.uint8))
+    assert entry["base64"].startswith("/")
+    again = json.loads(dump({"instances": [{"image": entry}]}))["instances"][0]["image"]
+    np.testing.assert_array_equal(decode_levels(again), np.full((1, 2, 2), 255, np.uint8))
