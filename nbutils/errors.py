@@ -35,6 +35,10 @@ class LedgerError(WorkbenchError):
     """A ledger that is damaged, locked, or belongs to another run."""
 
 
+class SelectionError(WorkbenchError):
+    """A selection file that is damaged or about another network, or one that leaves nothing to draw."""
+
+
 class ExportError(WorkbenchError):
     """An output folder that cannot be written, or written files that do not read back."""
 
