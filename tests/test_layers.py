@@ -14,7 +14,7 @@ ORDER = (
     "pictures", "download", "datasets", "own_images", "images",
     "onnx_files", "cards", "twins", "networks", "resnets",
     "sexpr", "vnnlib_read", "vnnlib", "recover", "counterexamples", "readback",
-    "manifest", "staging", "export",
+    "manifest", "staging", "export", "audit",
     "attack", "strong", "_lirpa", "bounds",
     "ledger", "funnel", "selection", "evaluate", "training",
     "slices", "radii",
