@@ -13,8 +13,9 @@ The unit of computation is one image, so a verdict does not depend on batch, ord
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -155,6 +156,18 @@ def cheaper_methods(method: str) -> tuple[str, ...]:
     }[method]
 
 
+Step = Callable[..., Verdict]
+"""`step(network, *job)`: the verdict of one image. A function of a module, so that workers can be sent its name."""
+
+Engine = Callable[[Network, Step, Iterable[tuple[Any, ...]]], Iterable[Verdict]]
+"""Runs a step on every job, in any order: `here`, or the engine of `scale.dask_engine`."""
+
+
+def here(network: Network, step: Step, jobs: Iterable[tuple[Any, ...]]) -> Iterator[Verdict]:
+    """The engine of one process: one job after the other."""
+    return (step(network, *job) for job in jobs)
+
+
 def run_funnel(
     network: Network,
     images: ImageSet,
@@ -162,37 +175,53 @@ def run_funnel(
     *,
     ledger: Ledger | None = None,
     progress: bool = True,
+    engine: Engine = here,
 ) -> list[Verdict]:
     """Verdicts of all `images`, in their order.
 
     With a `ledger`, images already settled under the same network, settings and normalisation are read from it and
-    every new verdict is committed before the next image starts: a killed run continues where it was.
+    every new verdict is committed as soon as it is known: a killed run continues where it was.
     """
     check_fit(network, images)
-    done = {} if ledger is None else ledger.verdicts(images.keys)
-    todo = [row for row, key in enumerate(images.keys) if key not in done]
-    for verdict in _with_progress(_decide_all(network, images, todo, config), len(images), done, progress):
+    normalization = network.normalization or images.normalization
+    jobs = {key: (row, config, normalization) for row, key in enumerate(images.keys)}
+    return settle(network, decide, images, jobs, ledger=ledger, progress=progress, engine=engine, name="funnel")
+
+
+def settle(
+    network: Network,
+    step: Step,
+    images: ImageSet,
+    jobs: dict[str, tuple[Any, ...]],
+    *,
+    ledger: Ledger | None,
+    progress: bool,
+    engine: Engine,
+    name: str,
+) -> list[Verdict]:
+    """Verdicts of `step` for the images with a job, in the images' order; those in the `ledger` are taken from it.
+
+    Args:
+        jobs: by image key, row in `images` and further arguments; the step gets the one image and row 0 in its place.
+        name: of the progress bar.
+    """
+    done = {} if ledger is None else ledger.verdicts(jobs)
+    todo = ((images.take([row]), 0, *more) for key, (row, *more) in jobs.items() if key not in done)
+    settled = dict(done)
+    for verdict in _with_progress(engine(network, step, todo), len(jobs), done, progress, name):
         if ledger is not None:
             ledger.add(verdict)
-        done[verdict.key] = verdict
-    return [replace(done[key], index=int(index)) for key, index in zip(images.keys, images.indices, strict=True)]
-
-
-def _decide_all(network: Network, images: ImageSet, rows: Iterable[int], config: SelectionConfig) -> Iterator[Verdict]:
-    seen: set[str] = set()
-    for row in rows:
-        if images.keys[row] not in seen:
-            seen.add(images.keys[row])
-            yield decide(network, images, row, config)
+        settled[verdict.key] = verdict
+    rows = [(key, int(index)) for key, index in zip(images.keys, images.indices, strict=True) if key in jobs]
+    return [replace(settled[key], index=index) for key, index in rows]
 
 
 def _with_progress(
-    verdicts: Iterator[Verdict], total: int, done: dict[str, Verdict], progress: bool
+    verdicts: Iterable[Verdict], total: int, done: dict[str, Verdict], progress: bool, name: str
 ) -> Iterator[Verdict]:
-    counts = dict.fromkeys(STATUSES, 0)
-    for verdict in done.values():
-        counts[verdict.status] += 1
-    with tqdm(total=total, initial=sum(counts.values()), unit="image", disable=not progress, desc="funnel") as bar:
+    counts = count_statuses(done.values())
+    with tqdm(total=total, initial=len(done), unit="image", disable=not progress, desc=name) as bar:
+        bar.set_postfix(counts)
         for verdict in verdicts:
             counts[verdict.status] += 1
             bar.set_postfix(counts, refresh=False)

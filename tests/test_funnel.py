@@ -92,11 +92,11 @@ def test_an_interrupted_run_continues_to_the_same_verdicts(tiny_resnet, images, 
     settled = []
 
     def decide_until(limit):
-        def count(network, images, row, config):
+        def count(network, images, row, *settings):
             if len(settled) >= limit:
                 raise KeyboardInterrupt
-            settled.append(row)
-            return decide(network, images, row, config)
+            settled.append(int(images.indices[row]) - 100)
+            return decide(network, images, row, *settings)
 
         return count
 
