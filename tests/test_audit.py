@@ -16,11 +16,12 @@ import pytest
 from onnx import numpy_helper
 from test_funnel import CONFIG, NORMALIZATION, images, verdicts  # noqa: F401  (fixtures)
 
+from nbutils import plots
 from nbutils.audit import audit_benchmark
-from nbutils.errors import ExportError
+from nbutils.errors import ExportError, ParameterError
 from nbutils.export import export_benchmark
 from nbutils.manifest import read_manifest, sha256
-from nbutils.records import ImageSet
+from nbutils.records import ImageSet, Verdict
 from nbutils.selection import choose, instances_of
 from nbutils.vnnlib import write_text
 
@@ -340,3 +341,45 @@ def test_failures_end_the_run_on_demand(copy):
 def test_a_folder_without_manifest_is_one_clear_error(tmp_path):
     with pytest.raises(ExportError, match="allowed: the manifest of an export"):
         audit_benchmark(tmp_path, NORMALIZATIONS)
+
+
+def verdict(number, attack=1.5, bound=-0.5, status="open"):
+    return Verdict(
+        image_id=f"{number:064x}", index=number, label=3, predicted=3, status=status, decided_by="full attack",
+        natural_margin=2.0, attack_margin=attack, bound=bound, bound_method="crown",
+    )  # fmt: skip
+
+
+def test_hardness_is_the_gap_of_open_images_alone():
+    """Gaps 1, 2, 3 by hand; the attacked image has a gap too and is no part of the distribution."""
+    pool = [verdict(0, 2.0, -1.0), verdict(1, 0.5, -0.5), verdict(2, 1.5, -0.5), verdict(3, -1.0, -9.0, "attacked")]
+    view = plots.hardness_view(pool, [pool[0].key, pool[3].key], name="net")
+    assert view.hardness.tolist() == [1.0, 2.0, 3.0]
+    assert view.drawn.tolist() == [False, False, True]
+    assert view.title == "net: 1 of 3 open images drawn"
+    assert "from 1.00 to 3.00, median 2.00; drawn: 3.00." in view.alt
+    assert np.histogram(view.hardness, view.edges)[0].sum() == 3, "every image is in a bin"
+    assert plots.hardness_view(pool).title == "3 open images"
+
+
+def test_the_histogram_shows_every_image_once_and_marks_the_drawn():
+    pool = [verdict(number, 0.1 + number / 7) for number in range(30)]
+    ax = plots.draw_hardness(pool, [pool[4].key, pool[20].key])
+    heights = [bar.get_height() for bars in ax.containers for bar in bars]
+    assert sum(heights) == 30
+    (marks,) = [line for line in ax.lines if line.get_marker() == "D"]
+    assert marks.get_xdata().tolist() == sorted([pool[4].hardness, pool[20].hardness])
+    assert all(tick >= 0 for tick in ax.get_yticks())
+    assert plots.describe(ax).startswith("2 of 30 open images drawn. Histogram")
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+        "drawn (2), each one marked below",
+        "not drawn (28)",
+        "median of all: 2.67",
+    ]
+
+
+def test_hardness_needs_open_images_with_both_numbers():
+    with pytest.raises(ParameterError, match="open images: found 0; allowed: 1 or more"):
+        plots.hardness_view([verdict(3, -1.0, -9.0, "attacked")])
+    with pytest.raises(ParameterError, match=r"without attack margin or bound: found \[7\]"):
+        plots.hardness_view([verdict(7, None)])

@@ -6,6 +6,7 @@ Nothing here computes an attack or a bound, shows a window or writes a file.
 
 from .card import CardView, card_view, figure_card
 from .funnel import FunnelView, draw_funnel, figure_funnel, funnel_view
+from .hardness import HardnessView, draw_hardness, hardness_view
 from .images import GridView, figure_grid, grid_view
 from .ladder import draw_ladder, draw_margins
 from .layers import LayersView, draw_unstable, draw_widths, figure_layers, layers_view
@@ -21,6 +22,7 @@ __all__ = [
     "CardView",
     "FunnelView",
     "GridView",
+    "HardnessView",
     "LadderView",
     "LayersView",
     "RadiiView",
@@ -29,8 +31,8 @@ __all__ = [
     "TrajectoryView",
     "card_view",
     "describe",
-    "draw_funnel", "draw_ladder", "draw_margins", "draw_radii", "draw_radius", "draw_slice", "draw_trajectories",
-    "draw_unstable", "draw_widths", "figure_card", "figure_funnel", "figure_grid", "figure_layers", "funnel_view",
-    "grid_view", "ladder_view", "layers_view", "new_figure", "radii_view", "radius_view", "slice_view",
-    "trajectory_view",
+    "draw_funnel", "draw_hardness", "draw_ladder", "draw_margins", "draw_radii", "draw_radius", "draw_slice",
+    "draw_trajectories", "draw_unstable", "draw_widths", "figure_card", "figure_funnel", "figure_grid",
+    "figure_layers", "funnel_view", "grid_view", "hardness_view", "ladder_view", "layers_view", "new_figure",
+    "radii_view", "radius_view", "slice_view", "trajectory_view",
 ]  # fmt: skip
