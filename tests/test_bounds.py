@@ -235,7 +235,8 @@ module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 3), torch.nn
 net = types.SimpleNamespace(name="n", module=module, input_shape=(1, 1, 2), classes=2, device=torch.device("cpu"))
 def state():
     return (torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled(), torch.random.initial_seed(),
-            torch.get_rng_state().tolist(), sum(f[0] == "once" and f[2] is Warning for f in warnings.filters), list(logging.getLogger().handlers),
+            torch.get_rng_state().tolist(), sum(f[0] == "once" and f[2] is Warning for f in warnings.filters),
+            list(logging.getLogger().handlers),
             GLOBALS.export_onnx_opset_version, torch.get_num_threads(), module.training,
             [p.requires_grad for p in module.parameters()], "numpy.lib.arraysetops" in sys.modules)
 before = state()
