@@ -184,7 +184,9 @@ def run_funnel(
     """
     check_fit(network, images)
     normalization = network.normalization or images.normalization
-    jobs = {key: (row, config, normalization) for row, key in enumerate(images.keys)}
+    jobs: dict[str, tuple[Any, ...]] = {}
+    for row, key in enumerate(images.keys):
+        jobs.setdefault(key, (row, config, normalization))
     return settle(network, decide, images, jobs, ledger=ledger, progress=progress, engine=engine, name="funnel")
 
 

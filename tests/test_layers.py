@@ -16,7 +16,7 @@ ORDER = (
     "sexpr", "vnnlib_read", "vnnlib", "recover", "counterexamples", "readback",
     "manifest", "staging", "export", "audit",
     "attack", "strong", "_lirpa", "bounds",
-    "ledger", "funnel", "selection", "evaluate", "training",
+    "ledger", "funnel", "second_stage", "scale", "selection", "evaluate", "training",
     "slices", "radii",
     "plots", "findings", "session",
     "bench", "bench_funnel",
@@ -35,6 +35,8 @@ DOORS = {
     "IPython": {"display"},
     "nbconvert": {"runner"},
     "vnnlib": {"readback"},
+    "dask": {"scale"},
+    "distributed": {"scale"},
 }
 
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .arguments import add_images, add_selection, images_from, selection_from
+
+if TYPE_CHECKING:
+    from ..funnel import Engine
+    from ..records import Verdict
 
 HELP = "run the funnel over a set of images: misclassified, attacked, verified, open; resumable"
 
@@ -15,32 +23,82 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("network", help="name in onnx/, or a path to an ONNX classifier")
     parser.add_argument("--ledger", type=Path, help="SQLite file to keep verdicts in; the same command continues it")
+    parser.add_argument(
+        "--attack", choices=("pgd", "strong"), default="pgd",
+        help="strong: targeted PGD and APGD on what PGD and bounds left open; its ledger is LEDGER.strong",
+    )  # fmt: skip
+    parser.add_argument("--export", type=Path, metavar="PATH", help="write the selection to this CSV file")
     add_images(parser)
     add_selection(parser)
+    group = parser.add_argument_group("machines")
+    one = group.add_mutually_exclusive_group()
+    one.add_argument("--workers", type=int, metavar="N", help="Dask, on N processes of this machine, one thread each")
+    one.add_argument("--scheduler", metavar="ADDRESS", help="Dask, on the cluster of this scheduler: tcp://host:8786")
 
 
 def run(args: argparse.Namespace) -> None:
     """Settle every image, print counts by status and by deciding step, and the open images."""
     config, images = selection_from(args), images_from(args)
 
-    from ..funnel import count_statuses, run_funnel
+    from ..funnel import check_fit, run_funnel
     from ..ledger import Ledger, run_key
     from ..networks import open_network
+    from ..second_stage import run_second_stage, second_key, second_path
+    from ..strong import StrongConfig
 
     network = open_network(args.network)
+    check_fit(network, images)
+    normalization = network.normalization or images.normalization
+    key, strong = run_key(network.card.sha256, config, normalization), StrongConfig(seed=args.attack_seed)
     began = time.perf_counter()
-    if args.ledger is None:
-        verdicts = run_funnel(network, images, config)
-    else:
-        key = run_key(network.card.sha256, config, network.normalization or images.normalization)
-        with Ledger(args.ledger, key) as ledger:
-            verdicts = run_funnel(network, images, config, ledger=ledger)
-    seconds = time.perf_counter() - began
-    print(f"{network.name} on {len(images)} {images.source} images, eps {args.eps}: {seconds:.1f} s")
-    for status, count in count_statuses(verdicts).items():
-        print(f"{status:>14} {count:6d}  {count / len(images):6.1%}")
-    steps: dict[str, int] = {}
-    for verdict in verdicts:
-        steps[verdict.decided_by] = steps.get(verdict.decided_by, 0) + 1
-    print("decided by: " + ", ".join(f"{step} {count}" for step, count in steps.items()))
+    with ExitStack() as stack:
+        engine = stack.enter_context(_engine(args))  # before any ledger: where it fails, nothing is written
+        first = second = None
+        if args.ledger is not None:
+            first = stack.enter_context(Ledger(args.ledger, key))
+            if args.attack == "strong":
+                second = stack.enter_context(Ledger(second_path(args.ledger), second_key(key, strong)))
+        known = len(first.verdicts(images.keys)) if first is not None else 0
+        verdicts = run_funnel(network, images, config, ledger=first, engine=engine)
+        seconds = time.perf_counter() - began
+        print(f"{network.name} on {len(images)} {images.source} images, eps {args.eps}")
+        print(_report(verdicts, known, seconds))
+        if args.attack == "strong":
+            before = sum(verdict.status == "open" for verdict in verdicts)
+            verdicts = run_second_stage(network, images, verdicts, config, strong, ledger=second, engine=engine)
+            left = sum(verdict.status == "open" for verdict in verdicts)
+            print(f"strong attack: {before - left} more attacked, of {before} open images")
     print("open: " + (", ".join(str(v.index) for v in verdicts if v.status == "open") or "none"))
+    if args.export is not None:
+        from ..selected import write_selected
+
+        write_selected(args.export, network, verdicts, config, normalization, images.source)
+        print(f"selection {args.export}")
+
+
+@contextmanager
+def _engine(args: argparse.Namespace) -> Iterator[Engine]:
+    if args.workers is None and args.scheduler is None:
+        from ..funnel import here
+
+        yield here
+        return
+    from ..scale import dask_engine
+
+    with dask_engine(args.workers, args.scheduler) as engine:
+        yield engine
+
+
+def _report(verdicts: Sequence[Verdict], known: int, seconds: float) -> str:
+    """Counts by status and shares by deciding step; seconds of this run and of all images together."""
+    from ..funnel import count_statuses
+
+    total = len(verdicts)
+    lines = [f"{status:>14} {n:6d}  {n / total:6.1%}" for status, n in count_statuses(verdicts).items()]
+    steps = Counter(verdict.decided_by for verdict in verdicts)
+    lines.append("decided by: " + ", ".join(f"{step} {n} ({n / total:.1%})" for step, n in steps.most_common()))
+    new = total - known
+    rate = f", {new / seconds:.2f} images/s" if new else ""
+    spent = sum(verdict.seconds for verdict in verdicts)
+    lines.append(f"{new} images settled in {seconds:.1f} s{rate}; {known} were in the ledger; {spent:.1f} s in all")
+    return "\n".join(lines)
