@@ -62,6 +62,15 @@ class ExportReport:
     megabytes: float  # 10^6 bytes, all files
     seconds: float  # sum of the timeouts of one version
 
+    def describe(self) -> str:
+        """What was written, as text for a person."""
+        versions = " and ".join(self.versions)
+        return (
+            f"{self.instances} instance{'s' if self.instances > 1 else ''} in VNN-LIB {versions}, timeouts sum to "
+            f"{self.seconds:g} s\n{len(self.files)} files, {self.megabytes:.1f} MB, in {self.folder.name}/:\n  "
+            + "\n  ".join(self.files)
+        )
+
 
 def make_property(images: ImageSet, row: int, box: Box, classes: int, network_name: str, eps: float) -> Property:
     """The property of image `row` of `images`, with `box` (of that one image) as its bounds, named after both.

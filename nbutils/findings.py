@@ -107,17 +107,30 @@ def of_bounds(bounds: Sequence[MarginBounds], trace: AttackTrace) -> str:
 
 def of_layers(bounds: Sequence[MarginBounds]) -> str:
     """Where the bounds of one image become loose."""
-    texts = []
+    texts, neurons = [], 0
     for b in bounds:
         if b.layers:
             last = b.layers[-1]
             neurons = sum(layer.neurons for layer in b.layers)
             unstable = sum(layer.neurons * float(layer.unstable[0]) for layer in b.layers)
-            texts.append(
-                f"{b.method}: {unstable / neurons:.1%} of {neurons:,} neurons unstable, "
-                f"mean width {last.width[0]:.3g} at {last.name}"
-            )
-    return "; ".join(texts) + ". Every unstable neuron costs a relaxation, and widths multiply from layer to layer."
+            texts.append(f"{b.method} {unstable / neurons:.1%} (last layer {last.width[0]:.3g} logits wide)")
+    return (
+        f"Share of the {neurons:,} neurons that stay unstable: {', '.join(texts)}. Every unstable neuron costs a "
+        "relaxation, and what it loses is multiplied from layer to layer."
+    )
+
+
+def of_radius(curve: RadiusCurve, method: str) -> str:
+    """Where one image stops being certified and where it is first broken."""
+    certified, attacked = curve.certified_radius(method) * 255, curve.attacked_radius() * 255
+    tried = curve.eps[-1] * 255
+    broken = (
+        f"PGD breaks it from {attacked:.2f}/255 on" if np.isfinite(attacked) else f"PGD fails up to {tried:.2f}/255"
+    )
+    return (
+        f"Of the radii tried, {method} proves this image up to **{certified:.2f}/255**, and {broken}. "
+        "What lies between, neither side decides."
+    )
 
 
 def of_radii(curves: Sequence[RadiusCurve], method: str) -> str:
@@ -127,7 +140,9 @@ def of_radii(curves: Sequence[RadiusCurve], method: str) -> str:
     broken = [high for _, high in pairs if np.isfinite(high)]
     text = f"Median certified radius with {method}: **{certified:.2f}/255**"
     if broken:
-        text += f"; median attacked radius of the {len(broken)} images PGD breaks: **{np.median(broken):.2f}/255**"
+        text += f"; PGD breaks {len(broken)} of {len(curves)}, the median of them at **{np.median(broken):.2f}/255**"
+    else:
+        text += f"; PGD breaks none of {len(curves)} at the radii tried"
     return text + ". Between the two lies what neither side decides, and what the benchmark is made of."
 
 

@@ -7,6 +7,7 @@ passed, and stays green when an exception ends inside an `ipywidgets.Output`. He
 from __future__ import annotations
 
 import ast
+import base64
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -84,8 +85,19 @@ def parse_parameters(path: Path, pairs: Iterable[tuple[str, str]]) -> dict[str, 
     return values
 
 
-def run_notebook(path: Path, parameters: Mapping[str, Any], out: Path, *, report: Path | None = None) -> Path:
-    """Execute the notebook at `path` and save it, outputs included, as `out`; as HTML too if `report` is given.
+def run_notebook(
+    path: Path,
+    parameters: Mapping[str, Any],
+    out: Path,
+    *,
+    report: Path | None = None,
+    pictures: Path | None = None,
+) -> Path:
+    """Execute the notebook at `path` and save it, outputs included, as `out`.
+
+    Args:
+        report: save it as an HTML file for readers too.
+        pictures: save its pictures as PNG files in this folder too.
 
     The kernel starts in the notebook's own folder, as in JupyterLab. A failed run leaves nothing at `out`; what it had
     computed stands beside it as NAME.failed.ipynb.
@@ -128,6 +140,8 @@ def run_notebook(path: Path, parameters: Mapping[str, Any], out: Path, *, report
     os.replace(failed, out)
     if report is not None:
         write_report(executed, report, title=path.stem)
+    if pictures is not None:
+        save_pictures(executed, pictures)
     return out
 
 
@@ -163,6 +177,26 @@ def write_report(notebook: nbformat.NotebookNode, report: Path, *, title: str) -
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise NotebookError(f"{report}: the report cannot be written ({error}).") from None
+
+
+def save_pictures(notebook: nbformat.NotebookNode, folder: Path) -> list[Path]:
+    """Save every PNG of an executed notebook as `folder`/CELL-ID.png; a second picture of a cell gets -2, and so on.
+
+    Raises:
+        NotebookError: the folder cannot be written.
+    """
+    saved = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for cell in notebook.cells:
+            pictures = [o.data["image/png"] for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
+            for number, picture in enumerate(pictures, 1):
+                path = folder / (f"{cell.id}.png" if number == 1 else f"{cell.id}-{number}.png")
+                path.write_bytes(base64.b64decode(picture))
+                saved.append(path)
+    except OSError as error:
+        raise NotebookError(f"{folder}: pictures cannot be written ({error}).") from None
+    return saved
 
 
 def _for_readers(output: Mapping[str, Any]) -> bool:

@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="print the notebook's parameters and stop")
     parser.add_argument("--out", type=Path, help="executed notebook (default runs/NAME/NAME.ipynb)")
     parser.add_argument("--report", type=Path, help="HTML report (default runs/NAME/report.html)")
+    parser.add_argument("--pictures", type=Path, help="save every picture as a PNG file in this folder too")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -38,5 +39,5 @@ def run(args: argparse.Namespace) -> None:
         return
     folder = root() / "runs" / path.stem
     out, report = args.out or folder / f"{path.stem}.ipynb", args.report or folder / "report.html"
-    run_notebook(path, parse_parameters(path, args.pairs), out, report=report)
+    run_notebook(path, parse_parameters(path, args.pairs), out, report=report, pictures=args.pictures)
     print(f"notebook  {out}\nreport    {report}")

@@ -101,7 +101,7 @@ def card_view(
         twin_title = "adversarial image" if fooled else "strongest attack point"
     status = verdict.status if verdict is not None else None
     return CardView(
-        title=f"Image {int(images.indices[row])} of {images.source}: {images.name_of(label)}"
+        title=f"Image {int(images.indices[row])} ({images.source}): {images.name_of(label)}"
         + (f" is {status}" if status else ""),
         status=status,
         facts=tuple(facts),

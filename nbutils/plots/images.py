@@ -130,7 +130,7 @@ def grid_view(
         status = verdict.status if verdict is not None else None
         tiles.append(Tile(fit(images.name_of(label), CAPTION, 2), caption, status))
     counts = {status: sum(tile.status == status for tile in tiles) for status in STATUSES}
-    title = plural(n, "image") + f" of {images.source}"
+    title = plural(n, "image") + f" ({images.source})"
     if verdicts is not None:
         title += ": " + ", ".join(f"{count} {status}" for status, count in counts.items() if count)
     shown = verdicts is not None or margins is not None
