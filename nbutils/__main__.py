@@ -9,7 +9,7 @@ from importlib import import_module
 from . import __version__
 from .errors import WorkbenchError
 
-COMMANDS = ("notebook", "networks", "select", "bench", "train", "evaluate")
+COMMANDS = ("notebook", "networks", "select", "bench", "train", "evaluate", "generate", "check", "download-published")
 
 DESCRIPTION = """\
 A workbench for robustness benchmarks of image classifiers: look at images, class margins, PGD and CROWN
@@ -21,13 +21,15 @@ examples:
   python -m nbutils notebook benchmark --list                        the notebook's parameters, explained
   python -m nbutils notebook benchmark -p EPS_255 3 --report runs/look.html
   python -m nbutils select CIFAR100_resnet_small --eps 3/255 --ledger runs/small.sqlite
+  python -m nbutils generate 0 --images embedded --eps 3/255         instances.csv and vnnlib/ from a seed
+  python -m nbutils check NETWORK PROPERTY COUNTEREXAMPLE            replay what a solver found
   python -m nbutils bench --eps 1/255                                seconds and memory beside the raw passes
 
 Wrong input ends with one line on stderr and exit code 2."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; 0 on success, 2 on wrong input, 130 when interrupted."""
+    """Run one command; 0 on success, what else the command returns, 2 on wrong input, 130 when interrupted."""
     parser = argparse.ArgumentParser(
         prog="python -m nbutils",
         description=DESCRIPTION,
@@ -37,21 +39,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"nbutils {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in COMMANDS:
-        module = import_module(f".commands.{name}", __package__)
+        module = import_module(f".commands.{name.replace('-', '_')}", __package__)
         text = module.HELP.replace("%", "%%")  # argparse formats help texts
         command = commands.add_parser(name, help=text, description=text)
         module.add_arguments(command)
         command.set_defaults(run=module.run)
     args = parser.parse_args(argv)
     try:
-        args.run(args)
+        return args.run(args) or 0
     except WorkbenchError as error:
         print(f"nbutils {args.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"nbutils {args.command}: interrupted", file=sys.stderr)
         return 130
-    return 0
 
 
 if __name__ == "__main__":

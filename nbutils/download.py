@@ -1,7 +1,8 @@
-"""Published archives over HTTPS: checked against their checksum, put in place whole or not at all."""
+"""Published files and archives over HTTPS: checked before they are put in place, whole or not at all."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import os
@@ -13,6 +14,7 @@ import urllib.parse
 import urllib.request
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -38,26 +40,51 @@ def fetch_archive(url: str, folder: Path, *, md5: str) -> None:
         ImageError: unsafe or unreachable address, other checksum, damaged or too large archive, paths outside
             the archive's own folder, full or read-only disk. Nothing is left behind.
     """
+    with _partial_folder(url, folder, "unpack the archive from elsewhere") as partial_folder:
+        archive, unpacked = partial_folder / "archive", partial_folder / "unpacked"
+        _fetch(url, archive, "MD5", md5)
+        unpacked.mkdir()
+        _unpack(url, archive, unpacked)
+        found = sorted(entry.name for entry in unpacked.iterdir())
+        _require((unpacked / folder.name).is_dir(), url, found, f"an archive with the folder {folder.name}")
+        os.replace(unpacked / folder.name, folder)
+
+
+def fetch_file(url: str, path: Path, *, sha256: str | None, accept: Callable[[bytes], None] | None = None) -> str:
+    """Download the file at `url` to `path`; returns its SHA-256.
+
+    Args:
+        sha256: of the file; None where none was ever published, then `accept` has to judge.
+        accept: looks at the whole content and raises what speaks against it.
+
+    Raises:
+        ImageError: as `fetch_archive`. Nothing is left behind, and a file that stood at `path` is as it was.
+    """
+    with _partial_folder(url, path, "fetch the file from elsewhere") as partial_folder:
+        partial = partial_folder / "file"
+        digest = _fetch(url, partial, "SHA-256", sha256)
+        if accept is not None:
+            accept(partial.read_bytes())
+        os.replace(partial, path)
+    return digest
+
+
+@contextlib.contextmanager
+def _partial_folder(url: str, target: Path, instead: str) -> Iterator[Path]:
+    """A temporary folder beside `target`, removed in any case; what goes wrong meanwhile becomes one clear error."""
     _check_url(url)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".partial-") as partial_folder:
-            archive, unpacked = Path(partial_folder) / "archive", Path(partial_folder) / "unpacked"
-            _fetch(url, archive, md5)
-            unpacked.mkdir()
-            _unpack(url, archive, unpacked)
-            found = sorted(entry.name for entry in unpacked.iterdir())
-            _require((unpacked / folder.name).is_dir(), url, found, f"an archive with the folder {folder.name}")
-            os.replace(unpacked / folder.name, folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".partial-") as partial_folder:
+            yield Path(partial_folder)
     except _UNREACHABLE as error:
         reason = getattr(error, "reason", None) or error
         raise ImageError(
-            f"{url}: cannot be downloaded ({reason}). Check the connection, or unpack the archive from elsewhere "
-            f"so that {folder} exists."
+            f"{url}: cannot be downloaded ({reason}). Check the connection, or {instead} so that {target} exists."
         ) from error
     except OSError as error:
         raise ImageError(
-            f"{folder}: cannot be written ({error.strerror or error}). Make room, or name another path."
+            f"{target}: cannot be written ({error.strerror or error}). Make room, or name another path."
         ) from error
 
 
@@ -71,8 +98,9 @@ def _check_size(url: str, count: int) -> None:
     _require(count <= MAX_BYTES, url, f"{count} bytes", f"at most {MAX_BYTES} bytes, packed and unpacked")
 
 
-def _fetch(url: str, target: Path, md5: str) -> None:
-    digest = hashlib.md5(usedforsecurity=False)
+def _fetch(url: str, target: Path, algorithm: str, checksum: str | None) -> str:
+    """Download to `target`; returns the digest, which has to be `checksum` if that is given."""
+    digest = hashlib.new(algorithm.replace("-", ""), usedforsecurity=False)
     request = urllib.request.Request(url, headers={"User-Agent": "nbutils"})
     with urllib.request.urlopen(request, timeout=60) as answer, target.open("wb") as file:
         _check_url(answer.geturl())  # after redirections
@@ -86,9 +114,11 @@ def _fetch(url: str, target: Path, md5: str) -> None:
                 digest.update(chunk)
                 file.write(chunk)
                 bar.update(len(chunk))
-    found = f"{received} bytes with MD5 {digest.hexdigest()}"
+    _require(size in (None, received), url, f"{received} bytes", f"{size} bytes, as announced", "It was cut short")
+    found = f"{received} bytes with {algorithm} {digest.hexdigest()}"
     hint = "The transfer was cut short, or the file there is another one now"
-    _require(digest.hexdigest() == md5, url, found, f"MD5 {md5}", hint)
+    _require(checksum in (None, digest.hexdigest()), url, found, f"{algorithm} {checksum}", hint)
+    return digest.hexdigest()
 
 
 def _unpack(url: str, archive: Path, into: Path) -> None:

@@ -1,0 +1,126 @@
+"""Replace generated files in a folder that holds other things too, such as the root of the checkout.
+
+`vnnlib/manifest.json` says which files were generated, and by their hashes in which state; nothing else is ever
+replaced or removed. New files are complete before the first one is moved; if a move fails, all that was there is put
+back. A kill between two moves leaves a manifest that accounts for both sides, so that the next run can finish.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .errors import ExportError
+from .manifest import dump, read_manifest, sha256
+
+MANIFEST = "vnnlib/manifest.json"
+_OURS = re.compile(r"instances\.csv|vnnlib/[A-Za-z0-9][A-Za-z0-9._+-]*\.vnnlib(\.gz)?")
+_HINT = "Move it away: only files that were generated, and not changed since, are replaced"
+
+
+@contextlib.contextmanager
+def beside(base: Path) -> Iterator[Path]:
+    """A hidden folder in `base`, on the same disk, gone when the block ends.
+
+    Raises:
+        ExportError: `base` cannot be written, or the disk is full.
+    """
+    folder = base / f".generate.{secrets.token_hex(4)}"
+    try:
+        folder.mkdir()
+        yield folder
+    except OSError as problem:
+        reason = problem.strerror or str(problem)
+        raise ExportError(
+            f"{base}: cannot be written ({reason}); everything is as it was. Free some space, or use --out FOLDER."
+        ) from problem
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def swap_in(base: Path, fresh: Path, manifest: Mapping[str, Any]) -> None:
+    """Put the files of `manifest` from `fresh` into `base`, and take those of the manifest that stands there away.
+
+    Args:
+        fresh: folder on the same disk with every file of `manifest["files"]`, at the same relative path.
+        manifest: with `files`, relative path -> SHA-256; becomes `MANIFEST` when all else is in place.
+
+    Raises:
+        ExportError: a file that would be replaced was not generated, or was changed since; nothing was touched.
+        OSError: a move failed; `base` is as it was.
+    """
+    new: Mapping[str, str] = manifest["files"]
+    known = _known(base)
+    stale = [path for path in known if path not in new and os.path.lexists(base / path)]
+    replaced = [path for path in new if os.path.lexists(base / path)]
+    for path in sorted({*stale, *replaced}):
+        _require_ours(base, path, known.get(path, set()) | {new.get(path)})
+    old = fresh.with_name(fresh.name + ".old")
+    record, before = base / MANIFEST, _bytes(base / MANIFEST)
+    earlier = {path: sorted(hashes) for path, hashes in known.items()}
+    moved: list[tuple[Path, Path]] = []  # from, to
+
+    def move(source: Path, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.rename(target)
+        moved.append((source, target))
+
+    try:
+        _put(record, dump({**manifest, "replacing": earlier}), fresh)
+        for path in (*stale, *replaced):
+            move(base / path, old / path)
+        for path in new:
+            move(fresh / path, base / path)
+        _put(record, dump(manifest), fresh)
+    except BaseException:
+        for source, target in reversed(moved):
+            target.rename(source)
+        if before is None:
+            record.unlink(missing_ok=True)
+        else:
+            _put(record, before, fresh)
+        raise
+
+
+def _known(base: Path) -> dict[str, set[str]]:
+    """Generated files and the hashes they may have, as the manifest in `base` says; nothing without one."""
+    if not os.path.lexists(base / MANIFEST):
+        return {}
+    content = read_manifest(base / MANIFEST)
+    known = {path: {digest} for path, digest in content["files"].items()}
+    for path, hashes in content.get("replacing", {}).items():
+        known.setdefault(path, set()).update(hashes)
+    for path in known:
+        if not _OURS.fullmatch(path):
+            raise ExportError(
+                f"{base / MANIFEST}: found {path!r}; allowed: instances.csv and vnnlib/*.vnnlib. {_HINT}."
+            )
+    return known
+
+
+def _require_ours(base: Path, path: str, hashes: set[str | None]) -> None:
+    target = base / path
+    plain = target.is_file() and not target.is_symlink() and not target.parent.is_symlink()
+    if not plain or sha256(target.read_bytes()) not in hashes:
+        raise ExportError(f"{target}: found a file of another origin; allowed: what this command wrote. {_HINT}.")
+
+
+def _bytes(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+def _put(path: Path, data: bytes, scratch: Path) -> None:
+    """Write `data` to `path` in one step."""
+    partial = scratch / "manifest.partial"
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial.replace(path)
