@@ -21,6 +21,7 @@ from .datasets import CIFAR100, cifar100, tinyimagenet
 from .errors import ImageError, require
 from .own_images import folder, npz
 from .pictures import read_pictures
+from .property_images import properties
 from .records import ImageSet, Normalization
 
 
@@ -42,6 +43,7 @@ _READERS: dict[str, Callable[..., ImageSet]] = {
     "tinyimagenet": tinyimagenet,
     "npz": npz,
     "folder": folder,
+    "properties": properties,
 }
 SOURCES: tuple[str, ...] = tuple(_READERS)
 """Names of the image sources."""
@@ -61,12 +63,13 @@ def load_images(
 
     Args:
         source: one of `SOURCES`.
-        path: file (`npz`) or folder (`folder`, `cifar100`, `tinyimagenet`).
-        dataset: `cifar100` or `tinyimagenet`: gives `npz` and `folder` their class names and normalisation.
+        path: file (`npz`) or folder (`folder`, `properties`, `cifar100`, `tinyimagenet`).
+        dataset: `cifar100` or `tinyimagenet`: gives `npz`, `folder` and `properties` their class names and
+            normalisation.
         split: `test` or `train`, of `cifar100` and `tinyimagenet`.
         download: fetch `cifar100` or `tinyimagenet` where they are missing.
         normalization: takes the place of the data set's.
-        class_names: for `npz` and `folder`; position is class number.
+        class_names: for `npz`, `folder` and `properties`; position is class number.
 
     Raises:
         ParameterError: unknown source, or a parameter the source does not take.
