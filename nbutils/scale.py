@@ -22,6 +22,7 @@ from distributed import Client, KilledWorker, LocalCluster, Worker, WorkerPlugin
 from .errors import NetworkError, WorkbenchError, require
 from .funnel import Engine, Step
 from .networks import Network, open_network
+from .onnx_files import read_bytes
 from .records import Verdict
 
 IN_FLIGHT = 3
@@ -34,7 +35,7 @@ class NetworkPlugin(WorkerPlugin):
 
     def __init__(self, network: Network) -> None:
         self.name = f"nbutils-{uuid.uuid4().hex}"
-        self._file, self._data = network.path.name, network.path.read_bytes()
+        self._file, self._data = f"{network.name}.onnx", read_bytes(network.path)
         self._sha256, self._device = network.card.sha256, network.device.type
 
     def setup(self, worker: Worker) -> None:
