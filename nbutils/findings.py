@@ -5,10 +5,12 @@ The wording keeps the contract of the statuses: "not attacked" is never called r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from .audit import AuditReport
+from .counterexamples import Replay
 from .funnel import count_statuses
 from .radii import RadiusCurve
 from .records import AttackTrace, Box, ImageSet, MarginBounds, Margins, Verdict
@@ -155,3 +157,68 @@ def of_funnel(verdicts: Sequence[Verdict]) -> str:
     if counts["open"]:
         return text + f"The **{counts['open']} open** ones are what a benchmark asks complete verifiers about."
     return text + "**None is open**: there is nothing to export at this radius; a larger `EPS_255` opens some."
+
+
+def of_audit(report: AuditReport) -> str:
+    """The audit as a table, a row a check, and what failed, file by file."""
+    failed = len(report.failures)
+    head = (
+        f"**{failed} failure{'s' if failed > 1 else ''}**, listed below the table; do not publish this folder."
+        if failed
+        else f"**Nothing was found wrong** with {report.instances} instances."
+    )
+    rows = []
+    for check in report.checks:
+        result = str(len(check.failures)) if check.failures else "none" if check.count else ""
+        rows.append(f"| {check.question} | {check.count or 'nothing to check'} | {result} |")
+    listed = [f"- {failure}" for failure in report.failures[:50]]
+    more = [f"- and {failed - 50} more"] if failed > 50 else []
+    return "\n".join([head, "", "| check | things checked | failures |", "|---|---|---|", *rows, "", *listed, *more])
+
+
+def of_draw(drawn: Sequence[Verdict], pool: Sequence[Verdict], name: str) -> str:
+    """How many of the candidates were drawn, and whether they are as hard as those left behind."""
+    left = [verdict for verdict in pool if verdict.status == "open"]
+    mine = [verdict for verdict in drawn if verdict.status == "open"]
+    attackable = len(drawn) - len(mine)
+    text = f"**{len(mine)} of {len(left)} open images** of {name} were drawn"
+    text += f", and {attackable} attackable one{'s' if attackable > 1 else ''}" if attackable else ""
+    if len(mine) == len(left):
+        return text + ": all there are, whatever the seed."
+    gaps = [float(np.median([v.hardness for v in group if v.hardness is not None])) for group in (mine, left)]
+    return text + (
+        f". Their median gap is {gaps[0]:.2f} logits, that of all open images {gaps[1]:.2f}: the draw asks no one "
+        "which images are hard, and another seed gives another mixture."
+    )
+
+
+def of_counts(counts: Mapping[str, int], name: str) -> str:
+    """What became of a whole set of images, where only the counts were recorded."""
+    total = sum(counts.values())
+    parts = ", ".join(f"{status} {count} ({count / total:.1%})" for status, count in counts.items())
+    return f"{name}, {total} images: {parts}. Only **open** ones can become instances in mode `hard`."
+
+
+def of_descent(margins: Margins, trace: AttackTrace, names: Sequence[str]) -> str:
+    """How far PGD lowered the margin of the one image in `margins` and `trace`."""
+    lowest = np.nanmin(trace.margins[0], axis=0)
+    rival = names[int(trace.rivals[0, trace.values[0].argmin()])].replace("_", " ")
+    text = (
+        f"From {margins.smallest[0]:.2f} logits at the centre PGD gets down to **{trace.smallest[0]:.2f}** against "
+        f"{rival}; the lowest margins of its {len(lowest)} restarts lie between {lowest.min():.2f} and "
+        f"{lowest.max():.2f}. "
+    )
+    if trace.success[0]:
+        found = int((lowest <= 0).sum())
+        return text + f"{found} of them found a counterexample: **the answer to this property is `sat`**."
+    return text + "None of them found a counterexample, which is no answer: `unsat` takes a proof."
+
+
+def of_replay(found: Replay, name: str) -> str:
+    """What the network makes of a claimed counterexample."""
+    meaning = {
+        "correct": "it answers the property: `sat`",
+        "correct_with_tolerance": "it counts in the competition, as inputs may leave the box by 1e-4",
+        "wrong": "it answers nothing",
+    }[found.verdict]
+    return f"{name}: **{found.verdict.replace('_', ' ')}**, {meaning}. {found.reason}"

@@ -15,7 +15,7 @@ ORDER = (
     "pictures", "download", "datasets", "own_images", "property_images", "images",
     "onnx_files", "cards", "twins", "networks", "resnets",
     "vnnlib", "counterexamples", "readback",
-    "manifest", "staging", "export", "audit", "published_files", "published",
+    "manifest", "staging", "export", "audit", "inspection", "published_files", "published",
     "attack", "strong", "_lirpa", "bounds",
     "ledger", "funnel", "second_stage", "scale", "selection",
     "selected", "selected_read", "swap", "generation", "evaluate", "training",
