@@ -115,10 +115,10 @@ def of_layers(bounds: Sequence[MarginBounds]) -> str:
             last = b.layers[-1]
             neurons = sum(layer.neurons for layer in b.layers)
             unstable = sum(layer.neurons * float(layer.unstable[0]) for layer in b.layers)
-            texts.append(f"{b.method} {unstable / neurons:.1%} (last layer {last.width[0]:.3g} logits wide)")
+            texts.append(f"{b.method} {unstable / neurons:.1%} (mean width in the last layer {last.width[0]:.3g})")
     return (
-        f"Share of the {neurons:,} neurons that stay unstable: {', '.join(texts)}. Every unstable neuron costs a "
-        "relaxation, and what it loses is multiplied from layer to layer."
+        f"Share of the {neurons:,} neurons before a ReLU that stay unstable: {', '.join(texts)}. Every unstable "
+        "neuron costs a relaxation, and what it loses is multiplied from layer to layer."
     )
 
 
