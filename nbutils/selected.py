@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config import SelectionConfig
+from .config import SelectionConfig, Settings
 from .errors import SelectionError, require
 from .manifest import package_versions
 from .records import STATUSES, Normalization, Verdict
@@ -45,7 +45,7 @@ class Selection:
     input_shape: tuple[int, int, int]  # (C, H, W)
     classes: int
     dataset: str | None  # of the network's card, as "cifar100"
-    settings: Mapping[str, Any]  # `SelectionConfig.as_dict`
+    settings: Mapping[str, Any]  # `SelectionConfig.as_dict`, and `strong` where there was a second stage
     normalization: Normalization
     source: str  # image source; `Verdict.index` counts in its order
     counts: Mapping[str, int]  # images by status, all four
@@ -90,7 +90,13 @@ class Selection:
 
 
 def make_selection(
-    network: Network, verdicts: Iterable[Verdict], config: SelectionConfig, normalization: Normalization, source: str
+    network: Network,
+    verdicts: Iterable[Verdict],
+    config: SelectionConfig,
+    normalization: Normalization,
+    source: str,
+    *,
+    strong: Settings | None = None,
 ) -> Selection:
     """The selection that the `verdicts` of a whole set of images amount to.
 
@@ -99,6 +105,7 @@ def make_selection(
     Args:
         normalization: of the network's input, as the boxes were made with.
         source: `ImageSet.source`, the order that `Verdict.index` counts in.
+        strong: settings of the second stage, where one was run.
     """
     distinct: dict[str, Verdict] = {}
     for verdict in sorted(verdicts, key=lambda verdict: (verdict.index, verdict.key)):
@@ -113,7 +120,7 @@ def make_selection(
         input_shape=network.input_shape,
         classes=network.classes,
         dataset=network.card.dataset,
-        settings=config.as_dict(),
+        settings=config.as_dict() | ({"strong": strong.as_dict()} if strong else {}),
         normalization=normalization,
         source=source,
         counts=counts,
@@ -129,6 +136,8 @@ def write_selected(
     config: SelectionConfig,
     normalization: Normalization,
     source: str,
+    *,
+    strong: Settings | None = None,
 ) -> Selection:
     """Write the selection file `path`, whole or not at all; arguments as `make_selection`.
 
@@ -136,7 +145,7 @@ def write_selected(
         SelectionError: no verdicts, or a place that cannot be written.
     """
     path = Path(path)
-    selection = make_selection(network, verdicts, config, normalization, source)
+    selection = make_selection(network, verdicts, config, normalization, source, strong=strong)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

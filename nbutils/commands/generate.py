@@ -50,11 +50,16 @@ def run(args: argparse.Namespace) -> None:
     """Draw, write, and say for every network what was drawn."""
     from .. import generation
     from ..export import export_benchmark
+    from ..staging import refuse_foreign
     from ..vnnlib import VERSIONS
 
     require(args.layout in LAYOUTS, "--layout", args.layout, " or ".join(LAYOUTS))
     require(args.layout == "flat" or args.out is not None, "--layout", args.layout, "flat without --out FOLDER")
     versions = args.versions or (VERSIONS if args.layout == "vnncomp" else VERSIONS[:1])
+    ok = set(versions) <= set(VERSIONS) and (len(versions) == 1 or args.layout == "vnncomp")
+    require(ok, "--versions", versions, " or ".join(VERSIONS) + ", both with --layout vnncomp --out FOLDER")
+    if args.out is not None:
+        refuse_foreign(args.out)  # before hours of work, not after
     how = generation.Draw(seed=args.seed, mode=args.mode, share=args.share)
     networks = generation.find_networks()
     for name in args.networks or ():
@@ -70,7 +75,6 @@ def run(args: argparse.Namespace) -> None:
     instances = generation.draw_instances(selections, networks, pool, how)
     manifest = generation.facts(selections, how)
     if args.out is None:
-        require(len(versions) == 1, "--versions", versions, "one version without --layout vnncomp --out FOLDER")
         files = generation.write_in_place(instances, manifest, version=versions[0], gzip=args.gzip)
         where = f"instances.csv, vnnlib/ ({len(files) - 1} properties) and vnnlib/manifest.json"
     else:
@@ -91,10 +95,14 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _require_selections(selections: Mapping[str, Selection], networks: Mapping[str, Path], named: list | None) -> None:
-    missing = [name for name in named or () if name not in selections] or ([] if selections else list(networks))
-    hint = f"Record one: python -m nbutils select {(missing or ['NETWORK'])[0]} --images cifar100 --export …"
-    ok = not missing and bool(selections)
-    require(ok, "vnnlib/selected", f"no CSV of {missing}", "a selection", hint, error=SelectionError)
+    missing = [name for name in named or networks if name not in selections]
+    if missing if named else not selections:
+        first = (missing or ["NETWORK"])[0]
+        raise SelectionError(
+            f"vnnlib/selected: found no selection of {', '.join(missing) or 'any network'}; allowed: NETWORK.csv. "
+            f"Record one: python -m nbutils select {first} --images cifar100 --export vnnlib/selected/{first}.csv; "
+            "or take --images embedded --eps 3/255."
+        )
 
 
 def _load(args: argparse.Namespace, selections: Mapping[str, Selection]) -> list[ImageSet]:
