@@ -8,6 +8,7 @@ dies is run again by the scheduler on another one.
 from __future__ import annotations
 
 import logging
+import signal
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
@@ -53,6 +54,15 @@ class NetworkPlugin(WorkerPlugin):
         require(found == self._sha256, f"SHA-256 of {self._file}", found, self._sha256, hint, error=NetworkError)
 
 
+class _LeaveInterruptsToParent(WorkerPlugin):
+    """Ctrl-C in a terminal reaches workers of the same machine too; the parent alone answers it, by closing them."""
+
+    name = "nbutils-interrupts"
+
+    def setup(self, worker: Worker) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _on_worker(plugin: str, step: Step, job: tuple[Any, ...]) -> Verdict:
     return step(get_worker().plugins[plugin].network, *job)
 
@@ -80,6 +90,7 @@ def dask_engine(workers: int | None = None, scheduler: str | None = None) -> Ite
             silence_logs=logging.CRITICAL,
         )
         with cluster, Client(cluster, set_as_default=False) as client:
+            client.register_plugin(_LeaveInterruptsToParent())
             yield _Engine(client)
     else:
         with _connect(scheduler) as client:

@@ -107,6 +107,55 @@ def test_a_truncated_ledger_is_refused(tmp_path):
         Ledger(path, KEY)
 
 
+def fill(ledger, first):
+    """Add verdicts until the disk is full; how many were committed."""
+    point = np.zeros((3, 32, 32), np.float32)
+    verdicts = (verdict(f"{number:064d}", point=point) for number in range(first, 10**5))
+    with pytest.raises(LedgerError, match=r"run\.sqlite: .*full.*free some space.*every image settled so far is kept"):
+        list(map(ledger.add, verdicts))
+    return len(ledger)
+
+
+def test_a_full_disk_keeps_what_was_committed(tmp_path):
+    with Ledger(tmp_path / "run.sqlite", KEY) as ledger:
+        ledger._db.execute("PRAGMA max_page_count=100")  # SQLite then answers as on a full disk
+        known = fill(ledger, 0)
+        ledger._db.execute("PRAGMA max_page_count=200")  # space was freed: the same process may go on
+        assert fill(ledger, known) > known > 5
+    with Ledger(tmp_path / "run.sqlite", KEY) as again:
+        assert set(again.verdicts()) == {f"{number:064d}/3" for number in range(len(again))}
+        again.add(verdict("x"))
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """A file system of 600 kB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)], capture_output=True)
+    if mount.returncode:
+        pytest.skip("needs the right to mount a tmpfs of 600 kB")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_a_ledger_on_a_full_file_system_continues_once_there_is_space(tiny_disk):
+    with Ledger(tiny_disk / "run.sqlite", KEY) as ledger:
+        known = fill(ledger, 0)
+    subprocess.run(["mount", "-o", "remount,size=4m", str(tiny_disk)], check=True)
+    with Ledger(tiny_disk / "run.sqlite", KEY) as again:
+        assert len(again) == known > 5
+        for number in range(known, known + 50):
+            again.add(verdict(f"{number:064d}", point=np.zeros((3, 32, 32), np.float32)))
+        assert set(again.verdicts()) == {f"{number:064d}/3" for number in range(known + 50)}
+
+
+def test_a_ledger_on_a_disk_without_any_space_is_one_clear_error(tiny_disk):
+    (tiny_disk / "filler").write_bytes(bytes(600 * 1024))
+    with pytest.raises(LedgerError, match=r"run\.sqlite: .*(full|disk I/O error|unable to open).*"):
+        Ledger(tiny_disk / "run.sqlite", KEY)
+
+
 def test_a_killed_process_loses_nothing_it_committed(tmp_path):
     path = tmp_path / "run.sqlite"
     script = textwrap.dedent(f"""
