@@ -15,7 +15,7 @@ from .config import AttackConfig, BoundsConfig, SelectionConfig
 from .funnel import count_statuses, decide
 from .margins import class_margins
 from .networks import Network
-from .records import STATUSES, Box, ImageSet
+from .records import STATUSES, Box, ImageSet, Verdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,17 +38,17 @@ class BoundsBench:
 
 @dataclass(frozen=True, eq=False)
 class FunnelBench:
-    """Seconds an image of the funnel and of the full attack and full bounds on every image, taken in turns."""
+    """Seconds an image of the funnel and of the full attack and full bounds on every image, taken in turns.
+
+    Plain order: the full attack on every correct image, then full bounds on every survivor.
+    """
 
     network: str
     funnel: np.ndarray  # float64 [N], seconds
     attack: np.ndarray  # float64 [N], seconds of the full attack, no early stop
     bounds: np.ndarray  # float64 [N], seconds of the full bounds
-    correct: np.ndarray  # bool [N]
-    survived: np.ndarray  # bool [N], correct and not broken by the full attack
-    left_open: np.ndarray  # bool [N], neither broken by the full attack nor proved by the full bounds
-    counts: dict[str, int]  # images by status
-    different: tuple[int, ...]  # true indices whose status differs from the plain order's; empty if all is well
+    verdicts: tuple[Verdict, ...]  # of the funnel
+    plain: np.ndarray  # str [N], statuses by the plain order
 
     @property
     def every_image(self) -> float:
@@ -57,26 +57,37 @@ class FunnelBench:
 
     @property
     def plain_order(self) -> float:
-        """How many times faster than the full attack on correct images, then full bounds on survivors."""
-        plain = self.attack[self.correct].sum() + self.bounds[self.survived].sum()
-        return float(plain / self.funnel.sum())
+        """How many times faster than the plain order."""
+        return float(self._plain_seconds / self.funnel.sum())
 
     @property
     def limit(self) -> float:
-        """`plain_order` of a funnel whose every other step were free: survivors' bounds, and the attack on open ones."""
-        plain = self.attack[self.correct].sum() + self.bounds[self.survived].sum()
-        needed = self.attack[self.left_open].sum() + self.bounds[self.survived].sum()
-        return float(plain / needed) if needed else float("inf")
+        """What `plain_order` would be if only these cost time: bounds of every survivor, full attack on open images."""
+        needed = self.bounds[self._survived].sum() + self.attack[self.plain == "open"].sum()
+        return float(self._plain_seconds / needed) if needed else float("inf")
+
+    @property
+    def different(self) -> tuple[int, ...]:
+        """True indices of the images whose status differs from the plain order's; empty if all is well."""
+        return tuple(v.index for v, status in zip(self.verdicts, self.plain, strict=True) if v.status != status)
+
+    @property
+    def _survived(self) -> np.ndarray:
+        return np.isin(self.plain, ("verified", "open"))
+
+    @property
+    def _plain_seconds(self) -> float:
+        return self.attack[self.plain != "misclassified"].sum() + self.bounds[self._survived].sum()
 
     def describe(self) -> str:
-        """The figures as three lines of text."""
-        shares = ", ".join(f"{status} {count}" for status, count in self.counts.items())
+        """The figures as four lines of text."""
+        shares = ", ".join(f"{status} {count}" for status, count in count_statuses(self.verdicts).items())
         same = "all statuses identical" if not self.different else f"statuses differ for {list(self.different)}"
         return (
             f"funnel on {self.network}: {self.funnel.mean():.3f} s an image ({shares})\n"
             f"    {self.every_image:.1f} x faster than full attack and full bounds on every image,\n"
-            f"    {self.plain_order:.1f} x faster than attack on the correct, bounds on the survivors "
-            f"(at most {self.limit:.1f} x, with these attacks and bounds); {same}"
+            f"    {self.plain_order:.1f} x faster than attack on the correct, bounds on the survivors; {same}\n"
+            f"    at most {self.limit:.1f} x: bounds of the survivors and the attack on open images are in both"
         )
 
 
@@ -105,7 +116,7 @@ def bench_funnel(network: Network, images: ImageSet, config: SelectionConfig, *,
     box = Box.around(images.pixels, normalization, config.eps)
     decide(network, images, 0, replace(config, attack=AttackConfig(steps=1, restarts=1)))  # first calls prepare kernels
     rows: list[tuple[float, float, float]] = []
-    statuses, plain = [], []
+    verdicts, plain = [], []
     for row in tqdm(range(len(images)), desc="funnel beside plain order", unit="image", disable=not progress):
         one, label, name = box.take([row]), images.labels[[row]], images.ids[row : row + 1]
         began = time.perf_counter()
@@ -117,10 +128,6 @@ def bench_funnel(network: Network, images: ImageSet, config: SelectionConfig, *,
         rows.append((settled - began, attacked - settled, time.perf_counter() - attacked))
         wrong = verdict.predicted != label[0]
         plain.append(np.select([wrong, trace.success[0], bounds.verified[0]], STATUSES[:3], STATUSES[3]).item())
-        statuses.append(verdict)
+        verdicts.append(verdict)
     funnel, attack, full_bounds = np.array(rows).T
-    different = (v.index for v, status in zip(statuses, plain, strict=True) if v.status != status)
-    return FunnelBench(
-        network.name, funnel, attack, full_bounds, np.array([s != "misclassified" for s in plain]),
-        np.array([s in ("verified", "open") for s in plain]), np.array([s == "open" for s in plain]), count_statuses(statuses), tuple(different),
-    )  # fmt: skip
+    return FunnelBench(network.name, funnel, attack, full_bounds, tuple(verdicts), np.array(plain))

@@ -8,6 +8,7 @@ import toys
 
 from nbutils import funnel
 from nbutils.attack import run_attack
+from nbutils.bench_funnel import FunnelBench, bench_funnel
 from nbutils.bounds import margin_bounds
 from nbutils.config import AttackConfig, BoundsConfig, SelectionConfig
 from nbutils.errors import BoundsError, NetworkError
@@ -15,7 +16,7 @@ from nbutils.funnel import count_statuses, decide, refuse_unsound, run_funnel
 from nbutils.ledger import Ledger, run_key
 from nbutils.margins import class_margins
 from nbutils.networks import open_network
-from nbutils.records import STATUSES, Box, ImageSet, MarginBounds, Normalization
+from nbutils.records import STATUSES, Box, ImageSet, MarginBounds, Normalization, Verdict
 
 NORMALIZATION = Normalization((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 CONFIG = SelectionConfig(eps=6 / 255, attack=AttackConfig(steps=20, restarts=5), bounds=BoundsConfig(method="crown"))
@@ -165,3 +166,63 @@ def test_an_unsound_bound_stops_the_run(tiny_resnet, images):
 def test_images_of_another_data_set_are_refused(tiny_resnet, images, small_network):
     with pytest.raises(NetworkError, match=r"takes images \(3, 32, 32\) of 100 classes, random has \(3, 8, 8\) of 5"):
         run_funnel(small_network, images, CONFIG, progress=False)
+
+
+def test_crown_ibp_is_tried_only_within_reach(tiny_resnet, images, verdicts, monkeypatch):
+    """The same statuses with and without it: CROWN decides in the end."""
+    tried = []
+
+    def counting(network, box, labels, config):
+        tried.append(config.method)
+        return margin_bounds(network, box, labels, config)
+
+    monkeypatch.setattr(funnel, "margin_bounds", counting)
+    found = {}
+    for reach in (0.0, 6.0, 1e9):
+        tried.clear()
+        monkeypatch.setattr(funnel, "REACH", reach)
+        statuses = [v.status for v in run_funnel(tiny_resnet, images, CONFIG, progress=False)]
+        assert statuses == [v.status for v in verdicts]
+        found[reach] = (tried.count("ibp"), tried.count("crown-ibp"))
+    survivors = sum(v.status in ("verified", "open") for v in verdicts)
+    broken_late = sum(v.decided_by == "full attack" and v.status == "attacked" for v in verdicts)
+    proved_by_ibp = sum(v.decided_by == "ibp" for v in verdicts)
+    assert {ibp for ibp, _ in found.values()} == {survivors + broken_late}
+    assert found[0.0][1] == 0
+    assert found[1e9][1] == survivors + broken_late - proved_by_ibp
+    assert 0 < found[6.0][1] <= found[1e9][1]
+
+
+@pytest.mark.parametrize("method", ["ibp", "crown-ibp"])
+def test_the_method_that_decides_is_never_skipped(tiny_resnet, images, method, monkeypatch):
+    monkeypatch.setattr(funnel, "REACH", 0.0)
+    config = replace(CONFIG, bounds=BoundsConfig(method=method))
+    found = run_funnel(tiny_resnet, images.take(range(1, 8)), config, progress=False)
+    assert [v.status for v in found] == plain_order(tiny_resnet, images.take(range(1, 8)), config)
+
+
+def test_the_bench_adds_up_by_hand():
+    """Four images: seconds of attack 10, bounds 2 each; the funnel takes 0, 1, 2, 13."""
+    verdicts = tuple(
+        Verdict("x", index, 0, 0, status, "by hand", 1.0) for index, status in enumerate(STATUSES)
+    )  # fmt: skip
+    seconds = np.array([0.0, 1.0, 2.0, 13.0]), np.full(4, 10.0), np.full(4, 2.0)
+    bench = FunnelBench("toy", *seconds, verdicts, np.array(STATUSES))
+    assert bench.every_image == 48 / 16
+    assert bench.plain_order == (30 + 4) / 16
+    assert bench.limit == 34 / (4 + 10)
+    assert bench.different == ()
+    assert "all statuses identical" in bench.describe()
+    worse = FunnelBench("toy", *seconds, verdicts, np.array([*STATUSES[:3], "attacked"]))
+    assert worse.different == (3,)
+    assert "statuses differ for [3]" in worse.describe()
+    nothing = FunnelBench("toy", *seconds, verdicts[:1] * 4, np.array(["attacked"] * 4))
+    assert nothing.limit == float("inf")
+
+
+def test_the_bench_measures_both_orders(tiny_resnet, images):
+    few = images.take([0, 1, 2, 3])
+    bench = bench_funnel(tiny_resnet, few, CONFIG)
+    assert bench.plain.tolist() == plain_order(tiny_resnet, few, CONFIG)
+    assert bench.different == ()
+    assert all((seconds > 0).all() for seconds in (bench.funnel, bench.attack, bench.bounds))
