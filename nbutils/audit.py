@@ -7,8 +7,8 @@ of ending at the first fault.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,16 @@ import numpy as np
 from .errors import ExportError, WorkbenchError
 from .export import LIMIT_SECONDS
 from .manifest import NAME as MANIFEST
-from .manifest import decode_levels, read_manifest, sha256
+from .manifest import read_manifest, sha256
 from .margins import class_margins
-from .networks import Network, open_network
+from .networks import open_network
 from .onnx_files import read_bytes
 from .readback import check_written
-from .records import Box, ImageSet, Normalization, Property
+from .records import ImageSet, Normalization
 from .staging import LIMIT_BYTES
+from .written import Entry, WrittenBenchmark, contradiction, read_entry
 
+_FOREIGN = "not as an export writes it"
 CLOSE = 1e-3
 """How far a margin may be from the manifest's, relative to its size (1 if smaller): another machine's onnxruntime."""
 
@@ -67,61 +69,12 @@ class AuditReport:
             raise ExportError(f"{self.folder}: the audit found {len(self.failures)} failure(s): {shown}")
 
 
-@dataclass(frozen=True, eq=False)
-class _Entry:
-    """One instance as the manifest's numbers give it."""
-
-    property: Property
-    box: Box
-    network: str
-    timeout: float
-    index: int
-    image_id: str
-    label: int
-    verdict: Mapping[str, Any] | None
-
-
-@dataclass
-class _Benchmark:
-    """The folder while it is audited."""
-
-    folder: Path
-    manifest: dict[str, Any]
-    entries: list[_Entry] = field(default_factory=list)
-    networks: dict[str, Network] = field(default_factory=dict)
-
-    @property
-    def bases(self) -> dict[str, str]:
-        """VNN-LIB version -> folder prefix of its files."""
-        nested = self.manifest.get("layout") == "vnncomp"
-        return {version: f"{version}/" if nested else "" for version in self.manifest.get("vnnlib_versions", [])}
-
-    @property
-    def suffix(self) -> str:
-        return ".gz" if self.manifest.get("gzip") else ""
-
-    def files(self) -> set[str]:
-        """Paths of everything below the folder but the manifest; links count as files."""
-        found = (path for path in self.folder.rglob("*") if path.is_symlink() or not path.is_dir())
-        return {path.relative_to(self.folder).as_posix() for path in found} - {MANIFEST}
-
-    def expected(self) -> set[str]:
-        """Paths that the instances and versions of the manifest ask for."""
-        paths = set()
-        for base in self.bases.values():
-            paths.add(f"{base}instances.csv")
-            for entry in self.entries:
-                paths.add(f"{base}onnx/{entry.network}.onnx{self.suffix}")
-                paths.add(f"{base}vnnlib/{entry.property.name}{self.suffix}")
-        return paths
-
-
 def audit_benchmark(
     folder: Path | str,
     normalizations: Mapping[str, Normalization],
     *,
     points: Mapping[str, np.ndarray] | None = None,
-    images: ImageSet | None = None,
+    images: Sequence[ImageSet] = (),
 ) -> AuditReport:
     """Check everything in an exported benchmark that can be checked without repeating attack and bounds.
 
@@ -129,12 +82,13 @@ def audit_benchmark(
         folder: with `manifest.json`, as `export_benchmark` writes it.
         normalizations: of each network's input, by its name.
         points: property name -> float32 [C, H, W], the attack's lowest point (`Verdict.point`), network input space.
-        images: the source the instances were drawn from; index, hash and label are then compared with it.
+        images: what the instances were drawn from: their hash and label have to be there, and under the same index
+            if it is the source that the manifest names.
 
     Raises:
         ExportError: there is no manifest that this package wrote. Every other fault is a failure in the report.
     """
-    bench = _Benchmark(Path(folder), read_manifest(Path(folder)))
+    bench = WrittenBenchmark(Path(folder), read_manifest(Path(folder)))
     checks = [
         _ask("manifest: instances complete, image and verdict fit them", _entries(bench, normalizations)),
         _ask("files: those of the instances and no other, bytes as hashed, none over 100 MB", _files(bench)),
@@ -144,14 +98,18 @@ def audit_benchmark(
         _ask("centres: onnxruntime gives the label, by the manifest's margin", _centres(bench)),
         _ask("attack points, judged again: no counterexample where open, one where attacked", _points(bench, points)),
     ]
-    if images is not None:
-        checks.insert(1, _ask("images: those of the source, by index, hash and label", _sources(bench, images)))
+    if images:
+        checks.insert(1, _ask("images: in the source, by hash and label, under their index", _sources(bench, images)))
     return AuditReport(bench.folder, len(bench.manifest["instances"]), tuple(checks))
 
 
 def _ask(question: str, answers: Iterable[str]) -> Check:
     """Collect a check's answers: an empty text for each thing in order, else what is wrong with it."""
-    found = list(answers)
+    found: list[str] = []
+    try:
+        found.extend(answers)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        found.append(f"{MANIFEST}: {_FOREIGN} ({type(error).__name__}: {error})")
     return Check(question, len(found), tuple(answer for answer in found if answer))
 
 
@@ -162,11 +120,11 @@ def _attempt(name: str, action: Callable[[], str]) -> str:
     except WorkbenchError as error:
         wrong = str(error)
     except (KeyError, TypeError, ValueError, AttributeError) as error:  # a manifest of another shape
-        wrong = f"not as an export writes it ({type(error).__name__}: {error})"
+        wrong = f"{_FOREIGN} ({type(error).__name__}: {error})"
     return wrong and (wrong if wrong.startswith(name) else f"{name}: {wrong}")
 
 
-def _files(bench: _Benchmark) -> Iterator[str]:
+def _files(bench: WrittenBenchmark) -> Iterator[str]:
     hashes, present, wanted = bench.manifest["files"], bench.files(), bench.expected()
     for path in sorted(hashes.keys() | present | wanted):
         target = bench.folder / path
@@ -184,60 +142,35 @@ def _files(bench: _Benchmark) -> Iterator[str]:
             yield "" if sha256(target.read_bytes()) == hashes[path] else f"{path}: not the bytes of the manifest's hash"
 
 
-def _entries(bench: _Benchmark, normalizations: Mapping[str, Normalization]) -> Iterator[str]:
+def _entries(bench: WrittenBenchmark, normalizations: Mapping[str, Normalization]) -> Iterator[str]:
     for number, entry in enumerate(bench.manifest["instances"], 1):
-        name = f"{MANIFEST}: instance {number}"
-        yield _attempt(name, lambda entry=entry: _entry(bench, entry, normalizations))
+        yield _attempt(f"{MANIFEST}: instance {number}", lambda entry=entry: _entry(bench, entry, normalizations))
 
 
-def _entry(bench: _Benchmark, entry: Mapping[str, Any], normalizations: Mapping[str, Normalization]) -> str:
-    levels = decode_levels(entry["image"])
-    name, network, label = entry["property"], entry["network"], entry["label"]
-    if network not in normalizations:
-        return f"no normalization was given for network {network}"
-    pixels = levels[None].astype(np.float32) / np.float32(255)
-    box = Box.around(pixels, normalizations[network], entry["eps"])
-    prop = Property(box.lower.ravel(), box.upper.ravel(), label, entry["classes"], levels.shape, name)
-    verdict, found = entry.get("verdict"), sha256(levels.tobytes())
-    bench.entries.append(
-        _Entry(prop, box, network, entry["timeout"], entry["index"], entry["image_id"], label, verdict)
-    )
-    if found != entry["image_id"]:
-        return f"{name}: image of hash {found[:12]}, its image_id is {entry['image_id'][:12]}"
-    return "" if verdict is None else _contradiction(name, entry, verdict)
+def _entry(bench: WrittenBenchmark, entry: Mapping[str, Any], normalizations: Mapping[str, Normalization]) -> str:
+    bench.entries.append(read_entry(entry, normalizations))
+    return contradiction(entry)
 
 
-def _contradiction(name: str, entry: Mapping[str, Any], verdict: Mapping[str, Any]) -> str:
-    """What a verdict says against its instance or against itself."""
-    for key in ("image_id", "index", "label"):
-        if verdict[key] != entry[key]:
-            return f"{name}: {key} {entry[key]}, its verdict's is {verdict[key]}"
-    attacked, bound = verdict["attack_margin"], verdict["bound"]
-    if verdict["status"] == "open" and (attacked is None or bound is None):
-        return f"{name}: open without attack margin or bound"
-    if verdict["status"] == "open" and not (attacked > 0 and bound <= attacked):
-        return f"{name}: open with attack margin {attacked:.6g} and bound {bound:.6g}"
-    if verdict["status"] == "attacked" and not attacked <= 0:
-        return f"{name}: attacked with attack margin {attacked:.6g}"
-    if verdict["status"] not in ("open", "attacked"):
-        return f"{name}: {verdict['status']} images are no instances"
-    hardness = None if attacked is None or bound is None else attacked - bound
-    return "" if verdict["hardness"] == hardness else f"{name}: hardness {verdict['hardness']}, should be {hardness}"
-
-
-def _sources(bench: _Benchmark, images: ImageSet) -> Iterator[str]:
-    rows = {int(index): row for row, index in enumerate(images.indices)}
+def _sources(bench: WrittenBenchmark, images: Sequence[ImageSet]) -> Iterator[str]:
+    places = {
+        (found.source, int(index)): key
+        for found in images
+        for key, index in zip(found.keys, found.indices, strict=True)
+    }
+    keys, sources = set(places.values()), {found.source for found in images}
     for entry in bench.entries:
-        row = rows.get(entry.index)
-        if row is None:
-            yield f"{entry.property.name}: index {entry.index} is not in {images.source}"
-        elif images.keys[row] != f"{entry.image_id}/{entry.label}":
-            yield f"{entry.property.name}: not image {entry.index} of {images.source}, or not its label"
+        key = f"{entry.image_id}/{entry.label}"
+        if key not in keys:
+            loaded = ", ".join(sorted(sources))
+            yield f"{entry.property.name}: its image, or that image with its label, is not in {loaded}"
+        elif entry.source in sources and places.get((entry.source, entry.index)) != key:
+            yield f"{entry.property.name}: image {entry.index} of {entry.source} is another one"
         else:
             yield ""
 
 
-def _rows(bench: _Benchmark) -> Iterator[str]:
+def _rows(bench: WrittenBenchmark) -> Iterator[str]:
     onnx, vnnlib = ("", "") if bench.manifest.get("layout") == "published" else ("onnx/", "vnnlib/")
     total = sum(entry.timeout for entry in bench.entries)
     yield (
@@ -265,7 +198,7 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _properties(bench: _Benchmark) -> Iterator[str]:
+def _properties(bench: WrittenBenchmark) -> Iterator[str]:
     present = bench.files()
     for version, base in bench.bases.items():
         for entry in bench.entries:
@@ -276,12 +209,12 @@ def _properties(bench: _Benchmark) -> Iterator[str]:
             yield _attempt(path, lambda path=path, entry=entry, version=version: _property(bench, path, entry, version))
 
 
-def _property(bench: _Benchmark, path: str, entry: _Entry, version: str) -> str:
+def _property(bench: WrittenBenchmark, path: str, entry: Entry, version: str) -> str:
     check_written(bench.folder / path, entry.property, version)
     return ""
 
 
-def _networks(bench: _Benchmark) -> Iterator[str]:
+def _networks(bench: WrittenBenchmark) -> Iterator[str]:
     for base in bench.bases.values():
         for name, facts in sorted(bench.manifest.get("networks", {}).items()):
             path = f"{base}onnx/{name}.onnx{bench.suffix}"
@@ -290,7 +223,7 @@ def _networks(bench: _Benchmark) -> Iterator[str]:
         yield f"{MANIFEST}: network {name} of an instance is not among the networks"
 
 
-def _network(bench: _Benchmark, path: str, name: str, facts: Mapping[str, Any]) -> str:
+def _network(bench: WrittenBenchmark, path: str, name: str, facts: Mapping[str, Any]) -> str:
     target = bench.folder / path
     if sha256(read_bytes(target)) != facts["sha256"]:
         return "not the network of the manifest's hash"
@@ -299,19 +232,19 @@ def _network(bench: _Benchmark, path: str, name: str, facts: Mapping[str, Any]) 
     return ""
 
 
-def _judged(bench: _Benchmark, entry: _Entry, point: np.ndarray) -> tuple[int, float]:
+def _judged(bench: WrittenBenchmark, entry: Entry, point: np.ndarray) -> tuple[int, float]:
     """Class the exported network answers at `point` [C, H, W], and the smallest margin of the label, logits."""
     margins = class_margins(bench.networks[entry.network].judge(point[None]), np.array([entry.label]))
     return int(margins.predicted[0]), float(margins.smallest[0])
 
 
-def _centres(bench: _Benchmark) -> Iterator[str]:
+def _centres(bench: WrittenBenchmark) -> Iterator[str]:
     for entry in bench.entries:
         if entry.network in bench.networks:
             yield _attempt(entry.property.name, lambda entry=entry: _centre(bench, entry))
 
 
-def _centre(bench: _Benchmark, entry: _Entry) -> str:
+def _centre(bench: WrittenBenchmark, entry: Entry) -> str:
     predicted, margin = _judged(bench, entry, entry.box.center[0])
     if predicted != entry.label:
         return f"{entry.network} answers {predicted} at the image itself, the label is {entry.label}"
@@ -319,14 +252,14 @@ def _centre(bench: _Benchmark, entry: _Entry) -> str:
     return "" if _near(margin, known) else f"margin {margin:.6g} at the image itself, the manifest says {known:.6g}"
 
 
-def _points(bench: _Benchmark, points: Mapping[str, np.ndarray] | None) -> Iterator[str]:
+def _points(bench: WrittenBenchmark, points: Mapping[str, np.ndarray] | None) -> Iterator[str]:
     for entry in bench.entries:
         point = (points or {}).get(entry.property.name)
         if point is not None and entry.network in bench.networks:
             yield _attempt(entry.property.name, lambda entry=entry, point=point: _point(bench, entry, point))
 
 
-def _point(bench: _Benchmark, entry: _Entry, point: np.ndarray) -> str:
+def _point(bench: WrittenBenchmark, entry: Entry, point: np.ndarray) -> str:
     if point.shape != entry.property.shape or not entry.box.contains(point[None])[0]:
         return "the stored attack point lies outside the box"
     _, margin = _judged(bench, entry, point)

@@ -5,15 +5,17 @@ The wording keeps the contract of the statuses: "not attacked" is never called r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from .audit import AuditReport
 from .counterexamples import Replay
 from .funnel import count_statuses
+from .published_report import PublishedReport
 from .radii import RadiusCurve
 from .records import AttackTrace, Box, ImageSet, MarginBounds, Margins, Verdict
+from .selected import Selection
 from .slices import Slice
 
 
@@ -192,11 +194,16 @@ def of_draw(drawn: Sequence[Verdict], pool: Sequence[Verdict], name: str) -> str
     )
 
 
-def of_counts(counts: Mapping[str, int], name: str) -> str:
-    """What became of a whole set of images, where only the counts were recorded."""
-    total = sum(counts.values())
-    parts = ", ".join(f"{status} {count} ({count / total:.1%})" for status, count in counts.items())
-    return f"{name}, {total} images: {parts}. Only **open** ones can become instances in mode `hard`."
+def of_selection(selection: Selection) -> str:
+    """What became of a whole set of images, by the counts that a selection keeps."""
+    total, eps = sum(selection.counts.values()), selection.eps * 255
+    parts = ", ".join(f"{status} {count} ({count / total:.1%})" for status, count in selection.counts.items())
+    attack = selection.settings["attack"]
+    return (
+        f"{total} images of {selection.source} at {eps:.4g}/255, PGD of {attack['steps']} steps x {attack['restarts']} "
+        f"restarts, bounds by {selection.settings['bounds']['method']}: {parts}. Only **open** images become instances "
+        "in mode `hard`; in mode `mixed` some attacked ones are put among them, to catch verifiers that prove too much."
+    )
 
 
 def of_descent(margins: Margins, trace: AttackTrace, names: Sequence[str]) -> str:
@@ -222,3 +229,23 @@ def of_replay(found: Replay, name: str) -> str:
         "wrong": "it answers nothing",
     }[found.verdict]
     return f"{name}: **{found.verdict.replace('_', ' ')}**, {meaning}. {found.reason}"
+
+
+def of_published(report: PublishedReport) -> str:
+    """How the replay compares with what was published, and what the file names get wrong."""
+    count = len(report.instances)
+    if report.table is None:
+        rows = "the folder holds no published table to compare with"
+    else:
+        rows = f"**{report.same_rows} of the {report.rows} rows** of {report.table} are given to the letter"
+    text = f"Seed {report.seed} draws {count} instances from the published lists; {rows}. "
+    if report.files:
+        same = sum(file.same for file in report.files)
+        text += f"**{same} of {len(report.files)}** published property files here come out byte for byte. "
+    first = report.instances[0]
+    return text + (
+        "Published names carry a mistake: `sidx` numbers the permuted test set, so the image is `perm[sidx]`, but the "
+        f"`idx` in a name is `argsort(perm)[sidx]`. `{first.name}` holds test image **{first.index}**; "
+        f"{report.misnamed} of {count} names here say the index of another image. Replayed names keep the mistake, "
+        "manifests give the true index."
+    )

@@ -21,7 +21,7 @@ from .datasets import CIFAR100, TINYIMAGENET
 from .errors import ExportError, PropertyError, require
 from .export import make_property
 from .images import load_images
-from .networks import Network
+from .networks import Network, open_network
 from .published_lists import index_in_name
 from .records import Box, ImageSet, Normalization, Property
 from .recover import recover_levels
@@ -51,6 +51,16 @@ class Inside:
     exact: bool  # `Box.around` the image gives the file's bounds, float32 for float32
     eps: float | None  # radius in pixel units; None where the normalisation is unknown
     how: str  # a sentence: what is shown, and how sure it is
+
+    @property
+    def unit(self) -> str:
+        """What to say of a difference drawn in 1/255, where that is not a pixel step."""
+        return "" if self.eps is not None else " Without a normalisation 1/255 means 1/255 of the picture's range."
+
+
+def find_network(name_or_path: str) -> Network:
+    """`open_network`, with a path relative to the checkout instead of the working directory."""
+    return open_network(root() / name_or_path if os.sep in name_or_path else name_or_path)
 
 
 def open_property(network: Network, path: str | None, *, look_at: int, eps: float) -> Property:
@@ -190,7 +200,7 @@ def _inside(
         levels[None],
         np.array([prop.label]),
         np.array([0 if index is None else index]),
-        prop.name,
+        "the property",
         names or tuple(f"class {number}" for number in range(prop.classes)),
         norm,
     )

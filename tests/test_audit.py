@@ -87,7 +87,7 @@ def names(folder):
 
 @pytest.mark.parametrize("name", ["plain", "zipped", "flat", "published"])
 def test_what_was_exported_passes_every_check(written, images, points, name):  # noqa: F811
-    report = audit_benchmark(written / name, NORMALIZATIONS, points=points, images=images)
+    report = audit_benchmark(written / name, NORMALIZATIONS, points=points, images=[images])
     assert report.ok, report.failures
     report.demand()
     versions = 1 if name in ("flat", "published") else 2
@@ -163,7 +163,7 @@ def test_labels_swapped_everywhere_are_found_by_the_judge(tiny_resnet, images, i
         prop = replace(instance.property, label=label)
         forged.append(replace(instance, property=prop, verdict=replace(instance.verdict, label=label)))
     export_benchmark(forged, tmp_path / "out", manifest={})
-    where, failures = failing(audit_benchmark(tmp_path / "out", NORMALIZATIONS, images=images))
+    where, failures = failing(audit_benchmark(tmp_path / "out", NORMALIZATIONS, images=[images]))
     assert where == ["images", "centres"]
     assert "tiny_resnet answers" in failures[-1]
 
@@ -208,7 +208,7 @@ EDITS = {  # what is changed, and a failure it must give
     "network name": (lambda m: m["instances"][0].update(network="other"), "no normalization was given for"),
     "status": (lambda m: m["instances"][0]["verdict"].update(status="verified"), "verified images are no instances"),
     "attacked": (lambda m: m["instances"][0]["verdict"].update(status="attacked"), "attacked with attack margin"),
-    "bound": (lambda m: m["instances"][0]["verdict"].update(bound=9.0), "open with attack margin"),
+    "bound": (lambda m: m["instances"][0]["verdict"].update(bound=9.0), "open with bound 9 above attack margin"),
     "hardness": (lambda m: m["instances"][0]["verdict"].update(hardness=9.0), "hardness 9.0, should be"),
     "no attack": (lambda m: m["instances"][0]["verdict"].update(attack_margin=None), "open without attack margin"),
     "natural": (lambda m: m["instances"][0]["verdict"].update(natural_margin=9.0), "the manifest says 9"),
@@ -217,6 +217,10 @@ EDITS = {  # what is changed, and a failure it must give
     "no version": (lambda m: m.update(vnnlib_versions=[]), "1.0/instances.csv: belongs to no instance"),
     "gzip": (lambda m: m.update(gzip=True), r"vnnlib.gz: missing"),
     "instance gone": (lambda m: m["instances"].pop(), "3 rows, 2 instances"),
+    "versions": (lambda m: m.update(vnnlib_versions=5), r"manifest.json: not as an export writes it \(TypeError"),
+    "instances": (lambda m: m.update(instances=["x"]), r"instance 1: not as an export writes it \(TypeError"),
+    "timeout text": (lambda m: m["instances"][0].update(timeout="ten"), "not as an export writes it .ValueError"),
+    "networks": (lambda m: m.update(networks=[]), "manifest.json: not as an export writes it .AttributeError"),
     "path": (lambda m: m["instances"][0].update(property="../../../../x.vnnlib"), r"x.vnnlib: missing"),
 }
 
@@ -286,14 +290,16 @@ def test_broken_files_are_failures_and_no_crash(copy):
 
 
 def test_another_image_source_is_found(written, images):  # noqa: F811
-    where, failures = failing(audit_benchmark(written / "plain", NORMALIZATIONS, images=images.take([0])))
+    where, failures = failing(audit_benchmark(written / "plain", NORMALIZATIONS, images=[images.take([0])]))
     assert where == ["images"]
     assert "is not in random" in failures[0]
-    moved = ImageSet(
-        images.levels[::-1], images.labels, images.indices, "random", images.class_names, images.normalization
+    turned = ImageSet(
+        images.levels, images.labels, images.indices[::-1].copy(), "random", images.class_names, images.normalization
     )
-    _, failures = failing(audit_benchmark(written / "plain", NORMALIZATIONS, images=moved))
-    assert "not image" in failures[0]
+    _, failures = failing(audit_benchmark(written / "plain", NORMALIZATIONS, images=[turned]))
+    assert failures[0].endswith("of random is another one")
+    elsewhere = replace(turned, source="sorted")
+    assert audit_benchmark(written / "plain", NORMALIZATIONS, images=[elsewhere]).ok, "another order, other indices"
 
 
 def test_attack_points_are_judged_again(written, tiny_resnet, instances, points):

@@ -5,6 +5,7 @@ Nothing here computes an attack or a bound, shows a window or writes a file.
 """
 
 from .card import CardView, card_view, figure_card
+from .counts import counts_view, draw_counts
 from .funnel import FunnelView, draw_funnel, figure_funnel, funnel_view
 from .hardness import HardnessView, draw_hardness, hardness_view
 from .images import GridView, figure_grid, grid_view
@@ -30,9 +31,10 @@ __all__ = [
     "SliceView",
     "TrajectoryView",
     "card_view",
+    "counts_view",
     "describe",
-    "draw_funnel", "draw_hardness", "draw_ladder", "draw_margins", "draw_radii", "draw_radius", "draw_slice",
-    "draw_trajectories", "draw_unstable", "draw_widths", "figure_card", "figure_funnel", "figure_grid",
+    "draw_counts", "draw_funnel", "draw_hardness", "draw_ladder", "draw_margins", "draw_radii", "draw_radius",
+    "draw_slice", "draw_trajectories", "draw_unstable", "draw_widths", "figure_card", "figure_funnel", "figure_grid",
     "figure_layers", "funnel_view", "grid_view", "hardness_view", "ladder_view", "layers_view", "new_figure",
     "radii_view", "radius_view", "slice_view", "trajectory_view",
 ]  # fmt: skip
