@@ -178,15 +178,18 @@ def of_audit(report: AuditReport) -> str:
     return "\n".join([head, "", "| check | things checked | failures |", "|---|---|---|", *rows, "", *listed, *more])
 
 
-def of_draw(drawn: Sequence[Verdict], pool: Sequence[Verdict], name: str) -> str:
-    """How many of the candidates were drawn, and whether they are as hard as those left behind."""
+def of_draw(drawn: Sequence[Verdict], pool: Sequence[Verdict], planned: int) -> str:
+    """How many of the candidates were drawn, and whether they are as hard as all; `planned` instances were wanted."""
     left = [verdict for verdict in pool if verdict.status == "open"]
     mine = [verdict for verdict in drawn if verdict.status == "open"]
     attackable = len(drawn) - len(mine)
-    text = f"**{len(mine)} of {len(left)} open images** of {name} were drawn"
+    text = f"**{len(mine)} of {len(left)} open images** were drawn"
     text += f", and {attackable} attackable one{'s' if attackable > 1 else ''}" if attackable else ""
     if len(mine) == len(left):
-        return text + ": all there are, whatever the seed."
+        wanted = f" ({planned} instances were planned)" if len(drawn) < planned else ""
+        return text + f": all there are{wanted}, whatever the seed."
+    if not mine:
+        return text + "."
     gaps = [float(np.median([v.hardness for v in group if v.hardness is not None])) for group in (mine, left)]
     return text + (
         f". Their median gap is {gaps[0]:.2f} logits, that of all open images {gaps[1]:.2f}: the draw asks no one "
@@ -212,8 +215,7 @@ def of_descent(margins: Margins, trace: AttackTrace, names: Sequence[str]) -> st
     rival = names[int(trace.rivals[0, trace.values[0].argmin()])].replace("_", " ")
     text = (
         f"From {margins.smallest[0]:.2f} logits at the centre PGD gets down to **{trace.smallest[0]:.2f}** against "
-        f"{rival}; the lowest margins of its {len(lowest)} restarts lie between {lowest.min():.2f} and "
-        f"{lowest.max():.2f}. "
+        f"{rival}; the lowest margins of its {len(lowest)} restarts lie {lowest.max() - lowest.min():.2g} logits apart. "
     )
     if trace.success[0]:
         found = int((lowest <= 0).sum())
@@ -241,7 +243,11 @@ def of_published(report: PublishedReport) -> str:
     text = f"Seed {report.seed} draws {count} instances from the published lists; {rows}. "
     if report.files:
         same = sum(file.same for file in report.files)
-        text += f"**{same} of {len(report.files)}** published property files here come out byte for byte. "
+        known = sum(bool(file.known) for file in report.files)
+        text += (
+            f"**{same} of {len(report.files)}** published property files here come out byte for byte, made anew from "
+            f"the images inside them; {known} of these images are among the loaded ones, by hash and label. "
+        )
     first = report.instances[0]
     return text + (
         "Published names carry a mistake: `sidx` numbers the permuted test set, so the image is `perm[sidx]`, but the "

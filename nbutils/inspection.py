@@ -200,7 +200,7 @@ def _inside(
         levels[None],
         np.array([prop.label]),
         np.array([0 if index is None else index]),
-        "the property",
+        "inside the property",
         names or tuple(f"class {number}" for number in range(prop.classes)),
         norm,
     )

@@ -6,8 +6,12 @@ In the folder are looked for: the published lists (also in `selected_list/`), th
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from .datasets import DATASETS
 from .errors import PropertyError, require
@@ -27,6 +31,7 @@ class ReplayedFile:
     instance: PublishedInstance
     image: ImageSet  # that one image, under its true index
     same: bool  # byte for byte what was published
+    known: str  # name of the image source that holds this image and label, by hash; empty if none does
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,13 +46,24 @@ class PublishedReport:
     files: tuple[ReplayedFile, ...]
 
     @property
+    def pictures(self) -> tuple[ImageSet, ...]:
+        """The images of `files`, a set for each data set."""
+        groups: dict[tuple[str, ...], list[ImageSet]] = {}
+        for file in self.files:
+            groups.setdefault(file.image.class_names, []).append(file.image)
+        return tuple(_joined(group) for group in groups.values())
+
+    @property
     def misnamed(self) -> int:
         """Instances whose file name says another index than their image has."""
         return sum(misnamed_index(instance.sidx) != instance.index for instance in self.instances)
 
 
-def replay_published(folder: Path | str, seed: int = 0) -> PublishedReport:
+def replay_published(folder: Path | str, seed: int = 0, among: Sequence[ImageSet] = ()) -> PublishedReport:
     """Draw the published benchmark again from its lists, and compare it with what else stands in `folder`.
+
+    Args:
+        among: image sources in which the images of published property files are looked up by hash.
 
     Raises:
         PropertyError: no published list in the folder, or a damaged one.
@@ -65,10 +81,12 @@ def replay_published(folder: Path | str, seed: int = 0) -> PublishedReport:
     table = next((name for name in tables if (folder / name).is_file()), None)
     rows = (folder / table).read_text(encoding="ascii", errors="replace").splitlines() if table else []
     same = sum(row == instance.row for row, instance in zip(rows, instances, strict=False))
-    return PublishedReport(seed, instances, table, len(rows), same, _files(folder, instances))
+    return PublishedReport(seed, instances, table, len(rows), same, _files(folder, instances, among))
 
 
-def _files(folder: Path, instances: tuple[PublishedInstance, ...]) -> tuple[ReplayedFile, ...]:
+def _files(
+    folder: Path, instances: tuple[PublishedInstance, ...], among: Sequence[ImageSet]
+) -> tuple[ReplayedFile, ...]:
     """Every published property file of the draw that stands in `folder`, made again from its image."""
     paths = {instance.name: path for instance in instances if (path := _path(folder, instance.name)) is not None}
     found = []
@@ -78,11 +96,19 @@ def _files(folder: Path, instances: tuple[PublishedInstance, ...]) -> tuple[Repl
             continue
         images, _ = read_properties(folder, dataset=dataset)
         for instance, row in find_images(mine, images).items():
-            text = write_text(published_property(instance, images, row))
-            found.append(ReplayedFile(instance, images.take([row]), text == read_file(paths[instance.name])))
+            image, text = images.take([row]), write_text(published_property(instance, images, row))
+            known = next((other.source for other in among if image.keys[0] in other.keys), "")
+            found.append(ReplayedFile(instance, image, text == read_file(paths[instance.name]), known))
     order = {instance: place for place, instance in enumerate(instances)}
     return tuple(sorted(found, key=lambda file: order[file.instance]))
 
 
 def _path(folder: Path, name: str) -> Path | None:
     return next((path for end in ("", ".gz") if (path := folder / f"{name}{end}").is_file()), None)
+
+
+def _joined(group: Sequence[ImageSet]) -> ImageSet:
+    levels, labels, indices = (
+        np.concatenate([getattr(images, name) for images in group]) for name in ("levels", "labels", "indices")
+    )
+    return dataclasses.replace(group[0], levels=levels, labels=labels, indices=indices)
