@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from .config import PUBLISHED_EPS
+from .datasets import DATASETS
 from .errors import ImageError, require
 from .export import Instance, make_property
 from .published_files import recognise
@@ -38,7 +39,7 @@ def find_images(instances: Iterable[PublishedInstance], images: ImageSet) -> dic
     """
     datasets = [name for name, sources in OFFICIAL.items() if images.source in sources]
     if images.source.startswith("properties/"):
-        datasets = [name for name in OFFICIAL if name.startswith("cifar") == (len(images.class_names) == 100)]
+        datasets = [name for name in OFFICIAL if DATASETS[name].classes == len(images.class_names)]
     allowed = ", ".join(source for sources in OFFICIAL.values() for source in sources) + ", properties"
     hint = "Elsewhere images are found by hash: see identify"
     require(bool(datasets), "images", images.source, allowed, hint, error=ImageError)
