@@ -215,7 +215,7 @@ def of_descent(margins: Margins, trace: AttackTrace, names: Sequence[str]) -> st
     rival = names[int(trace.rivals[0, trace.values[0].argmin()])].replace("_", " ")
     text = (
         f"From {margins.smallest[0]:.2f} logits at the centre PGD gets down to **{trace.smallest[0]:.2f}** against "
-        f"{rival}; the lowest margins of its {len(lowest)} restarts lie {lowest.max() - lowest.min():.2g} logits apart. "
+        f"{rival}; the lowest margins of its {len(lowest)} restarts lie up to {np.ptp(lowest):.2g} logits apart. "
     )
     if trace.success[0]:
         found = int((lowest <= 0).sum())
