@@ -61,30 +61,30 @@ def swap_in(base: Path, fresh: Path, manifest: Mapping[str, Any]) -> None:
     replaced = [path for path in new if os.path.lexists(base / path)]
     for path in sorted({*stale, *replaced}):
         _require_ours(base, path, known.get(path, set()) | {new.get(path)})
-    old = fresh.with_name(fresh.name + ".old")
-    record, before = base / MANIFEST, _bytes(base / MANIFEST)
+    record, old = base / MANIFEST, fresh / "old"
     earlier = {path: sorted(hashes) for path, hashes in known.items()}
+    # all that takes room on the disk comes first, so that from the first move on there are only moves
+    journal = _written(fresh / "journal", dump({**manifest, "replacing": earlier}))
+    final = _written(fresh / "final", dump(manifest))
+    before = _written(fresh / "before", record.read_bytes()) if record.is_file() else None
+    (old / "vnnlib").mkdir(parents=True)
+    record.parent.mkdir(exist_ok=True)
     moved: list[tuple[Path, Path]] = []  # from, to
-
-    def move(source: Path, target: Path) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        source.rename(target)
-        moved.append((source, target))
-
+    moves = [(base / path, old / path) for path in (*stale, *replaced)] + [(fresh / path, base / path) for path in new]
     try:
-        _put(record, dump({**manifest, "replacing": earlier}), fresh)
-        for path in (*stale, *replaced):
-            move(base / path, old / path)
-        for path in new:
-            move(fresh / path, base / path)
-        _put(record, dump(manifest), fresh)
+        journal.replace(record)
+        for source, target in moves:
+            moved.append((source, target))  # first: an interrupt may come right after the move
+            source.rename(target)
+        final.replace(record)
     except BaseException:
         for source, target in reversed(moved):
-            target.rename(source)
-        if before is None:
-            record.unlink(missing_ok=True)
+            if not os.path.lexists(source):
+                target.rename(source)
+        if before is not None:
+            before.replace(record)
         else:
-            _put(record, before, fresh)
+            record.unlink(missing_ok=True)
         raise
 
 
@@ -111,16 +111,9 @@ def _require_ours(base: Path, path: str, hashes: set[str | None]) -> None:
         raise ExportError(f"{target}: found a file of another origin; allowed: what this command wrote. {_HINT}.")
 
 
-def _bytes(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
-
-
-def _put(path: Path, data: bytes, scratch: Path) -> None:
-    """Write `data` to `path` in one step."""
-    partial = scratch / "manifest.partial"
-    with partial.open("wb") as file:
+def _written(path: Path, data: bytes) -> Path:
+    with path.open("xb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial.replace(path)
+    return path

@@ -318,6 +318,29 @@ def test_a_move_that_fails_leaves_the_earlier_state(base: Path, failing: int, mo
     assert not list(base.glob(".generate*"))
 
 
+@pytest.mark.parametrize("first", [True, False], ids=["first run", "second run"])
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_manifest_that_cannot_be_placed_leaves_the_earlier_state(
+    base: Path, first: bool, failing: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not first:
+        generate(base, 0)
+    before, replace, calls = state(base), Path.replace, []
+
+    def replace_or_fail(self: Path, target: Path) -> Path:
+        if Path(target) == base / "vnnlib" / "manifest.json":
+            calls.append(self.name)
+            if len(calls) == failing:
+                raise OSError(5, "Input/output error")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace_or_fail)
+    with pytest.raises(ExportError, match=r"cannot be written \(Input/output error\); everything is as it was"):
+        generate(base, 1)
+    assert calls[:2] == ["journal", "final"][:failing] + (["before"] if failing == 1 and not first else [])
+    assert state(base) == before
+
+
 KILLED = """
     import os, sys
     from pathlib import Path

@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
         note = f", {attackable} of them attackable" if attackable else ""
         note += f"; only {len(selection.of('open'))} are open" if len(drawn) < wanted else ""
         print(f"{name}: {len(drawn)} of {wanted} instances, {timeout} s each{note}")
-    for name in networks.keys() - selections.keys():
+    for name in (name for name in networks if name not in selections):
         print(f"{name}: no selection, left out")
     print(f"seed {args.seed}, {sum(i.timeout for i in instances)} s in all: {where}")
 
