@@ -232,6 +232,7 @@ def hand_in(
         partial.write_text(text, encoding="ascii")
         partial.replace(path)
     except OSError as problem:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise ExportError(f"{path}: cannot be written ({problem.strerror}). Choose another OUT_DIR.") from None
     return path, replay(network, prop, read_counterexample(path, prop))
