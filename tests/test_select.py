@@ -152,7 +152,7 @@ def test_interrupted_on_dask_and_started_again(job):
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal: parent and workers
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert errors.rstrip().endswith("nbutils select: interrupted")
+    assert "nbutils select: interrupted" in errors
     assert "Traceback" not in errors
     assert 0 < len(rows(ledger)) < 40
     assert not living(process.pid), "no worker is left"
