@@ -37,7 +37,7 @@ format: $(READY)
 notebooks: $(READY)  ## run every notebook with its defaults
 	for path in notebooks/*.ipynb; do $(RUN) -m nbutils notebook $$path || exit 1; done
 
-regenerate: $(READY)  ## a benchmark from SEED: selection, draw, export, audit, report
+regenerate: $(READY)  ## a benchmark from SEED: draw, export, audit, report; REGENERATE="-p NAME VALUE" sets more
 	$(RUN) -m nbutils notebook regenerate -p SEED $(SEED) $(REGENERATE) \
 		--out runs/regenerate/regenerate.ipynb --report runs/regenerate/report.html
 	@echo "benchmark vnnlib/regenerated"
