@@ -40,7 +40,6 @@ notebooks: $(READY)  ## run every notebook with its defaults
 regenerate: $(READY)  ## a benchmark from SEED: draw, export, audit, report; REGENERATE="-p NAME VALUE" sets more
 	$(RUN) -m nbutils notebook regenerate -p SEED $(SEED) $(REGENERATE) \
 		--out runs/regenerate/regenerate.ipynb --report runs/regenerate/report.html
-	@echo "benchmark vnnlib/regenerated"
 
 bench: $(READY)  ## seconds and memory beside the network's raw passes
 	$(RUN) -m nbutils bench

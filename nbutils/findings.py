@@ -180,20 +180,19 @@ def of_audit(report: AuditReport) -> str:
 
 def of_draw(drawn: Sequence[Verdict], pool: Sequence[Verdict], planned: int) -> str:
     """How many of the candidates were drawn, and whether they are as hard as all; `planned` instances were wanted."""
-    left = [verdict for verdict in pool if verdict.status == "open"]
-    mine = [verdict for verdict in drawn if verdict.status == "open"]
-    attackable = len(drawn) - len(mine)
+    left, mine = ([v for v in group if v.status == "open"] for group in (pool, drawn))
+    attackable, known = (sum(v.status == "attacked" for v in group) for group in (drawn, pool))
+    mixed = f" Put among them: {attackable} of {known} attackable images." if attackable else ""
     text = f"**{len(mine)} of {len(left)} open images** were drawn"
-    text += f", and {attackable} attackable one{'s' if attackable > 1 else ''}" if attackable else ""
     if len(mine) == len(left):
         wanted = f" ({planned} instances were planned)" if len(drawn) < planned else ""
-        return text + f": all there are{wanted}, whatever the seed."
+        return f"{text}: all there are{wanted}, whatever the seed.{mixed}"
     if not mine:
-        return text + "."
+        return f"{text}.{mixed}"
     gaps = [float(np.median([v.hardness for v in group if v.hardness is not None])) for group in (mine, left)]
-    return text + (
-        f". Their median gap is {gaps[0]:.2f} logits, that of all open images {gaps[1]:.2f}: the draw asks no one "
-        "which images are hard, and another seed gives another mixture."
+    return (
+        f"{text}. Their median gap is {gaps[0]:.2f} logits, that of all open images {gaps[1]:.2f}: the draw asks no one "
+        f"which images are hard, and another seed gives another mixture.{mixed}"
     )
 
 

@@ -106,7 +106,7 @@ def test_draw_export_audit(base, networks, tiny_resnet, images, verdicts, mode, 
     assert report.ok, report.failures
     assert report.checks[-1].count == len(instances)
     text = findings.of_draw(drawn.verdicts, selections["tiny_resnet"].verdicts, 24)
-    assert ("and 1 attackable one" in text) == bool(attacked)
+    assert ("Put among them: 1 of " in text) == bool(attacked)
 
 
 def test_without_stored_points_the_audit_says_so(base, networks, tiny_resnet, images, verdicts):  # noqa: F811
@@ -161,7 +161,9 @@ def test_a_draw_tells_its_gap_from_that_of_all(verdicts):  # noqa: F811
     assert f"that of all open images {whole:.2f}" in text
     assert findings.of_draw(left, left, 99).endswith("all there are (99 instances were planned), whatever the seed.")
     attacked = [verdict for verdict in verdicts if verdict.status == "attacked"]
-    assert findings.of_draw(attacked[:2], verdicts, 2).endswith("open images** were drawn, and 2 attackable ones.")
+    assert findings.of_draw(attacked[:2], verdicts, 2).endswith(
+        f"open images** were drawn. Put among them: 2 of {len(attacked)} attackable images."
+    )
 
 
 def published_folder(folder: Path, files=2) -> Path:
