@@ -191,8 +191,8 @@ def of_draw(drawn: Sequence[Verdict], pool: Sequence[Verdict], planned: int) -> 
         return f"{text}.{mixed}"
     gaps = [float(np.median([v.hardness for v in group if v.hardness is not None])) for group in (mine, left)]
     return (
-        f"{text}. Their median gap is {gaps[0]:.2f} logits, that of all open images {gaps[1]:.2f}: the draw does not ask "
-        f"which images are hard, and another seed gives another mixture.{mixed}"
+        f"{text}. Their median gap is {gaps[0]:.2f} logits, that of all open images {gaps[1]:.2f}: the draw does "
+        f"not ask which images are hard, and another seed gives another mixture.{mixed}"
     )
 
 
