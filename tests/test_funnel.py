@@ -210,7 +210,7 @@ def test_the_bench_adds_up_by_hand():
     bench = FunnelBench("toy", *seconds, verdicts, np.array(STATUSES))
     assert bench.every_image == 48 / 16
     assert bench.plain_order == (30 + 4) / 16
-    assert bench.limit == 34 / (4 + 10)
+    assert bench.limit == 34 / (2 + 10)
     assert bench.different == ()
     assert "all statuses identical" in bench.describe()
     worse = FunnelBench("toy", *seconds, verdicts, np.array([*STATUSES[:3], "attacked"]))
