@@ -9,7 +9,9 @@ from __future__ import annotations
 import ast
 import base64
 import os
+import re
 from collections.abc import Iterable, Mapping
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from .errors import NotebookError, ParameterError
 
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+_NO_ALT = "No description has been provided for this image"
 REPORT_HIDDEN_TAG = "screen-only"
 """Cells with this tag need a front end; the HTML report leaves them out."""
 
@@ -169,6 +172,8 @@ def write_report(notebook: nbformat.NotebookNode, report: Path, *, title: str) -
     body, _ = HTMLExporter(
         exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True
     ).from_notebook_node(readable, resources={"metadata": {"name": title}})
+    alts = iter(_alt_texts(readable))  # nbconvert's page template knows no alt texts
+    body = re.sub(re.escape(_NO_ALT), lambda _: escape(next(alts), quote=True), body)
     partial = report.with_suffix(".partial")
     try:
         report.parent.mkdir(parents=True, exist_ok=True)
@@ -177,6 +182,13 @@ def write_report(notebook: nbformat.NotebookNode, report: Path, *, title: str) -
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise NotebookError(f"{report}: the report cannot be written ({error}).") from None
+
+
+def _alt_texts(notebook: nbformat.NotebookNode) -> list[str]:
+    """Alt text of every PNG of an executed notebook, in its order."""
+    outputs = (output for cell in notebook.cells for output in cell.get("outputs", []))
+    pictures = (output for output in outputs if "image/png" in output.get("data", {}))
+    return [output.get("metadata", {}).get("image/png", {}).get("alt", "a picture") for output in pictures]
 
 
 def save_pictures(notebook: nbformat.NotebookNode, folder: Path) -> list[Path]:

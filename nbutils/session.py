@@ -31,7 +31,7 @@ class Session(traitlets.HasTraits):
     """State of an exploration. `row` counts within `images`; `chosen` holds true indices of open images."""
 
     row = traitlets.Int(0, help="image looked at, its position in `images`")
-    method = traitlets.Enum(METHODS, default_value="crown", help="bound method looked at")
+    method = traitlets.Enum(METHODS, help="bound method looked at, at first the one that decides `verified`")
     chosen = traitlets.Tuple(help="true indices of the open images that will be exported, ascending")
 
     def __init__(self, network: Network, images: ImageSet, config: SelectionConfig) -> None:
@@ -41,7 +41,7 @@ class Session(traitlets.HasTraits):
         self.verdicts: list[Verdict] = []
         self._traces: dict[str, AttackTrace] = {}
         self._bounds: dict[tuple[str, str], MarginBounds] = {}
-        super().__init__()
+        super().__init__(method=config.bounds.method)
 
     @traitlets.validate("row")
     def _check_row(self, proposal: dict) -> int:

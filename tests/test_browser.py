@@ -44,9 +44,14 @@ def lab(tmp_path):
     folder.mkdir()
     nbformat.write(notebook, folder / "benchmark.ipynb")
     home = {name: str(tmp_path / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR")}
+    settings = tmp_path / "settings" / "@jupyterlab" / "notebook-extension"
+    settings.mkdir(parents=True)  # keep cells out of sight in the page
+    (settings / "tracker.jupyterlab-settings").write_text(json.dumps({"windowingMode": "none"}))
+    home["JUPYTERLAB_SETTINGS_DIR"] = str(tmp_path / "settings")
     server = subprocess.Popen(
         [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0", "--ServerApp.ip=127.0.0.1",
-         f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder}", "--LabApp.news_url=None",
+         f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder}", "--expose-app-in-browser",
+         "--LabApp.news_url=None",
          "--ServerApp.log_level=ERROR"],
         env={**os.environ, **home}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
@@ -89,6 +94,8 @@ def page(tmp_path):
         options.add_argument(flag)
     browser = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
     yield browser
+    if folder := os.environ.get("SCREENSHOTS"):
+        browser.save_screenshot(str(Path(folder) / "last.png"))
     browser.quit()
 
 
@@ -96,11 +103,20 @@ def test_choose_by_hand_and_export(lab, page, tmp_path):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import WebDriverWait
 
-    wait = WebDriverWait(page, 240, poll_frequency=0.3, ignored_exceptions=(Exception,))
+    wait = WebDriverWait(page, 240, poll_frequency=1, ignored_exceptions=(Exception,))
 
     def command(name):
-        script = "return window.jupyterapp.commands.execute(arguments[0])"
+        script = "window.jupyterapp.commands.execute(arguments[0])"  # no return: it would wait for the run
         page.execute_script(script, name)
+
+    def go_to(cell):
+        row = page.execute_script(
+            "const notebook = window.jupyterapp.shell.currentWidget.content;"
+            "const row = notebook.widgets.findIndex(widget => widget.model.sharedModel.getId() === arguments[0]);"
+            "notebook.activeCellIndex = row; return row",
+            cell,
+        )
+        assert row >= 0, f"no cell {cell}"
 
     def buttons():
         return page.find_elements(By.CSS_SELECTOR, ".jupyter-widgets.widget-toggle-button")
@@ -108,9 +124,14 @@ def test_choose_by_hand_and_export(lab, page, tmp_path):
     def text():
         return page.find_element(By.CSS_SELECTOR, ".jp-Notebook").get_attribute("textContent")
 
+    def started():
+        prompts = page.find_elements(By.CSS_SELECTOR, ".jp-InputPrompt")
+        return any(prompt.get_attribute("textContent").strip("[]: ") for prompt in prompts)
+
     page.get(f"{lab}lab/tree/benchmark.ipynb?token={TOKEN}")
     wait.until(lambda _: page.execute_script("return !!window.jupyterapp") and "robustness benchmark" in text())
-    command("notebook:run-all-cells")
+    wait.until(lambda _: "| Idle" in page.find_element(By.TAG_NAME, "body").text)
+    wait.until(lambda _: started() or command("notebook:run-all-cells"))  # the kernel may not listen yet
     wait.until(lambda _: (tmp_path / "exported" / "manifest.json").is_file())
     wait.until(lambda _: len(buttons()) >= 2)
     assert not page.find_elements(By.CSS_SELECTOR, "[data-mime-type='application/vnd.jupyter.stderr'] .ansi-red-fg")
@@ -126,10 +147,7 @@ def test_choose_by_hand_and_export(lab, page, tmp_path):
     if folder := os.environ.get("SCREENSHOTS"):
         page.save_screenshot(str(Path(folder) / "chooser.png"))
 
-    page.execute_script(
-        "const notebook = window.jupyterapp.shell.currentWidget.content;"
-        "notebook.activeCellIndex = notebook.widgets.length - 1"
-    )
+    go_to("export")
     command("notebook:run-cell")
     wait.until(lambda _: _exported(tmp_path) == expected)
 

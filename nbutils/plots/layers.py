@@ -90,7 +90,8 @@ def layers_view(bounds: Sequence[MarginBounds], row: int | None = None) -> Layer
     if len(methods) > 1:
         factor = width[loose][-1] / max(width[tight][-1], 1e-12)
         names = METHOD[loose].name, METHOD[tight].name
-        title = f"In the last layer {names[0]} is {thousands(factor)} times as wide as {names[1]} ({whole})"
+        compared = f"{thousands(factor)} times" if factor >= 1.05 else "just"
+        title = f"In the last layer {names[0]} is {compared} as wide as {names[1]} ({whole})"
     else:
         title = f"{METHOD[tight].name} leaves {unstable[tight].max():.0%} of a layer unstable at most ({whole})"
     layers = bounds[0].layers
