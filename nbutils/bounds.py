@@ -41,7 +41,13 @@ class Classifier(Protocol):
 
 
 def margin_bounds(
-    network: Classifier, box: Box, labels: np.ndarray, config: BoundsConfig, *, layers: bool = False
+    network: Classifier,
+    box: Box,
+    labels: np.ndarray,
+    config: BoundsConfig,
+    *,
+    layers: bool = False,
+    only_last: bool = False,
 ) -> MarginBounds:
     """Lower bounds of all class margins over `box`, by `config.method`, in network input space.
 
@@ -51,6 +57,9 @@ def margin_bounds(
         labels: true labels [N].
         config: method, alpha-CROWN's steps, tolerance of a proof, memory.
         layers: also sum up the pre-activation bounds of every nonlinear layer.
+        only_last: CROWN tightens the last nonlinear layer alone and keeps intervals in all before it. On
+            CIFAR100_resnet_small at radius 1/255 that is a sixth of the time for bounds 1 to 2 % lower: in front of a
+            few dense neurons intervals lose nearly everything that they lose.
 
     Returns:
         Bounds [N, K-1]. A bound that overflowed or came out as NaN is minus infinity: never a proof.
@@ -70,7 +79,7 @@ def margin_bounds(
         start = time.perf_counter()
         wanted = torch.from_numpy(specification(labels[row : row + 1], network.classes)).to(network.device)
         try:
-            values, hidden = engine.run(single, wanted, config)
+            values, hidden = engine.run(single, wanted, config, only_last)
         except _lirpa.FAILURES as error:
             _ENGINES.pop(network.module, None)  # its state is unknown now
             place = f" in {found}" if (found := _lirpa.failing_operation(error)) else ""
@@ -83,7 +92,8 @@ def margin_bounds(
             seen.append([_summary(name, interval) for name, interval in hidden.items()])
         seconds[row] = time.perf_counter() - start
     stacked = tuple(_stack(parts) for parts in zip(*seen, strict=True))
-    return MarginBounds(config.method, lower, others, labels, seconds, config.tolerance, stacked)
+    method = f"{config.method} last layer" if only_last else config.method
+    return MarginBounds(method, lower, others, labels, seconds, config.tolerance, stacked)
 
 
 class BoundEngine:
@@ -100,7 +110,9 @@ class BoundEngine:
                 "Conv, BatchNormalization, Relu, Add, Flatten, Gemm."
             ) from error
 
-    def run(self, box: Box, wanted: torch.Tensor, config: BoundsConfig) -> tuple[torch.Tensor, dict[str, _Interval]]:
+    def run(
+        self, box: Box, wanted: torch.Tensor, config: BoundsConfig, only_last: bool = False
+    ) -> tuple[torch.Tensor, dict[str, _Interval]]:
         """Lower bounds [M] of `wanted` [1, M, K] @ logits over one box, and the pre-activation bounds by layer."""
         x = _lirpa.bounded_input(box.center, box.lower, box.upper, self._device)
         with torch.no_grad():
@@ -109,7 +121,7 @@ class BoundEngine:
                 return margins, hidden
             chunk = self._chunk(config.memory_gb)
             if config.method != "crown-ibp":
-                hidden = self._tighten(x, hidden, chunk)
+                hidden = self._tighten(x, hidden, chunk, only_last)
             parts = [
                 self._compute(x, hidden, method="backward", C=rows, bound_upper=False)[0].flatten()
                 for rows in wanted.split(chunk, dim=1)
@@ -133,14 +145,15 @@ class BoundEngine:
                     hidden.setdefault(source.name, (source.lower.clone(), source.upper.clone()))
         return lower[0], hidden
 
-    def _tighten(self, x: Any, hidden: dict[str, _Interval], chunk: int) -> dict[str, _Interval]:
-        """CROWN bounds of the layers in `hidden`, each from the tightened ones before it.
+    def _tighten(self, x: Any, hidden: dict[str, _Interval], chunk: int, only_last: bool) -> dict[str, _Interval]:
+        """CROWN bounds of the layers in `hidden` (or of the last of them), each from the tightened ones before it.
 
         A ReLU's relaxation is exact once the sign of its input is known. So neurons settled by intervals are left
         alone, the side that may settle a sign comes first, and the other side only where it did not.
         """
-        done: dict[str, _Interval] = {}
-        for name in hidden:
+        names = list(hidden)
+        done = {name: hidden[name] for name in names[:-1]} if only_last else {}
+        for name in names[len(done) :]:
             # Intervals from the tightened layers before are tighter than IBP from the input, for one cheap pass.
             low, up = (side.clone() for side in self._compute(x, done, method="IBP", final_node_name=name))
             shape, low, up = low.shape, low.flatten(), up.flatten()

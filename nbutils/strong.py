@@ -101,7 +101,7 @@ def strong_attack(
         box,
         labels,
         ids,
-        [Stage(rivals, targeted_pgd), Stage(config.restarts, apgd), Stage(rivals, targeted_apgd)],
+        [Stage(rivals, targeted_pgd, memoryless=True), Stage(config.restarts, apgd), Stage(rivals, targeted_apgd)],
         steps=config.steps,
         early_stop=config.early_stop,
         keep_paths=keep_paths,

@@ -33,12 +33,14 @@ def chooser(session: Session) -> w.Widget:
     def show(*_: object) -> None:
         for index, button in buttons.items():
             button.value = index in session.chosen
+            button.button_style, button.icon = ("success", "check") if button.value else ("", "")
         listed = ", ".join(map(str, session.chosen)) or "none"
         summary.value = f"<b>{len(session.chosen)} of {len(buttons)} open images chosen</b>: {listed}"
 
     session.observe(show, "chosen")
     show()
-    tiles = [w.VBox([_thumbnail(session, index), button]) for index, button in buttons.items()]
+    tile = w.Layout(align_items="center", margin="0 6px 10px 0")
+    tiles = [w.VBox([_thumbnail(session, index), button], layout=tile) for index, button in buttons.items()]
     grid = w.Box(tiles, layout=w.Layout(flex_flow="row wrap", display="flex"))
     return w.VBox([summary, grid])
 
@@ -54,6 +56,7 @@ def explorer(session: Session) -> w.Widget:
     attack, bound = w.Button(description="run PGD"), w.Button(description="compute bounds", button_style="primary")
     state, picture, ladder = w.HTML(), w.Image(format="png"), w.Image(format="png")
     ladder.layout.max_width = picture.layout.max_width = "100%"
+    panel = w.Layout(overflow="hidden")
 
     def refresh(*_: object) -> None:
         image.value, method.value = session.row, session.method
@@ -89,7 +92,7 @@ def explorer(session: Session) -> w.Widget:
     bound.on_click(slow(session.bounds))
     session.observe(refresh, ["row", "method"])
     refresh()
-    return w.VBox([w.HBox([image, method, attack, bound]), state, w.HBox([ladder, picture])])
+    return w.VBox([w.HBox([image, method, attack, bound]), state, w.VBox([ladder, picture], layout=panel)])
 
 
 def _state(session: Session, attacked: bool, methods: list[str]) -> str:

@@ -394,3 +394,23 @@ def test_embedded_images_at_the_published_radius(small_network: Network) -> None
     again = class_margins(small_network.judge(trace.points), images.labels[rows])
     np.testing.assert_array_equal(again.values, trace.values)
     assert (trace.smallest < natural[rows]).all()
+
+
+def test_repeated_steps_are_not_computed_and_change_no_byte(two_neuron, monkeypatch):
+    """Signed steps on two neurons swing between two points after a few steps; the trace is that of computed ones."""
+    box, config = toys.two_neuron_box(), AttackConfig(steps=40, restarts=4, step_size=0.3, early_stop=False)
+    passes = []
+    real = attack.smallest_margin
+    monkeypatch.setattr(attack, "LOSSES", {"margin": lambda *a: passes.append(1) or real(*a)})
+
+    def traced():
+        passes.clear()
+        found = run_attack(two_neuron, box, np.zeros(1, np.int64), ("a",), config, keep_paths=True)
+        arrays = (found.margins, found.losses, found.points, found.values, found.steps_used, found.paths)
+        return [array.tobytes() for array in arrays], len(passes)
+
+    short, few = traced()
+    monkeypatch.setattr(attack, "PERIODS", (1000,))
+    plain, all_steps = traced()
+    assert short == plain
+    assert few < 25 < all_steps == 41

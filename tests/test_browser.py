@@ -119,7 +119,7 @@ def test_choose_by_hand_and_export(lab, page, tmp_path):
         assert row >= 0, f"no cell {cell}"
 
     def buttons():
-        return page.find_elements(By.CSS_SELECTOR, ".jupyter-widgets.widget-toggle-button")
+        return page.find_elements(By.CSS_SELECTOR, "button.widget-toggle-button")
 
     def text():
         return page.find_element(By.CSS_SELECTOR, ".jp-Notebook").get_attribute("textContent")

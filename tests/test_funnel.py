@@ -172,9 +172,9 @@ def test_crown_ibp_is_tried_only_within_reach(tiny_resnet, images, verdicts, mon
     """The same statuses with and without it: CROWN decides in the end."""
     tried = []
 
-    def counting(network, box, labels, config):
+    def counting(network, box, labels, config, **options):
         tried.append(config.method)
-        return margin_bounds(network, box, labels, config)
+        return margin_bounds(network, box, labels, config, **options)
 
     monkeypatch.setattr(funnel, "margin_bounds", counting)
     found = {}
@@ -226,3 +226,18 @@ def test_the_bench_measures_both_orders(tiny_resnet, images):
     assert bench.plain.tolist() == plain_order(tiny_resnet, few, CONFIG)
     assert bench.different == ()
     assert all((seconds > 0).all() for seconds in (bench.funnel, bench.attack, bench.bounds))
+
+
+def test_crown_of_the_last_layer_comes_before_crown_and_is_sound(tiny_resnet, images, verdicts):
+    """Where it proves, CROWN is spared; where it does not, CROWN decides; between CROWN-IBP and CROWN in tightness."""
+    survivors = [row for row, v in enumerate(verdicts) if v.status in ("verified", "open")]
+    box, labels = Box.around(images.pixels, NORMALIZATION, CONFIG.eps).take(survivors), images.labels[survivors]
+    last = margin_bounds(tiny_resnet, box, labels, CONFIG.bounds, only_last=True)
+    full = margin_bounds(tiny_resnet, box, labels, CONFIG.bounds)
+    cheap = margin_bounds(tiny_resnet, box, labels, replace(CONFIG.bounds, method="crown-ibp"))
+    assert last.method == "crown last layer"
+    assert cheap.smallest.mean() < last.smallest.mean() < full.smallest.mean()
+    trace = run_attack(tiny_resnet, box, labels, [images.ids[row] for row in survivors], CONFIG.attack)
+    assert (last.lower <= trace.values + 1e-4).all()
+    steps = {v.decided_by for v in verdicts if v.status == "verified"}
+    assert steps <= {"ibp", "crown-ibp", "crown last layer", "crown"}
