@@ -13,7 +13,8 @@ SEED ?= 0
 demo: $(READY)  ## the main job on the twenty embedded images: properties, instances.csv, report
 	@echo "Radius 3/255: at the published 1/255 none of the twenty embedded images is open with this network"
 	@echo "(each is misclassified, attacked or verified), so there would be nothing to export."
-	$(RUN) -m nbutils notebook benchmark -p EPS_255 3 -p COUNT 3 -p LOOK_AT 13 -p RADII_IMAGES 4 -p SEED $(SEED) -p OUT_DIR vnnlib/demo \
+	$(RUN) -m nbutils notebook benchmark -p EPS_255 3 -p COUNT 3 -p LOOK_AT 13 -p RADII_IMAGES 4 \
+		-p SEED $(SEED) -p OUT_DIR vnnlib/demo \
 		--out runs/demo/benchmark.ipynb --report runs/demo/report.html --pictures runs/demo/pictures
 	@echo "instances vnnlib/demo"
 
@@ -40,6 +41,10 @@ notebooks: $(READY)  ## run every notebook with its defaults
 regenerate: $(READY)  ## a benchmark from SEED: draw, export, audit, report; REGENERATE="-p NAME VALUE" sets more
 	$(RUN) -m nbutils notebook regenerate -p SEED $(SEED) $(REGENERATE) \
 		--out runs/regenerate/regenerate.ipynb --report runs/regenerate/report.html
+
+pictures: demo  ## the README's picture, out of the demonstration's notebook
+	mkdir -p notebooks/pictures
+	cp runs/demo/pictures/margin-ladder.png notebooks/pictures/
 
 bench: $(READY)  ## seconds and memory beside the network's raw passes
 	$(RUN) -m nbutils bench

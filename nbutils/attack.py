@@ -267,6 +267,7 @@ def run_attack(
     keep_paths: bool = False,
     progress: bool = False,
     images_per_pass: int = 1,
+    every_step: bool = False,
 ) -> AttackTrace:
     """Projected gradient descent on the class margin in the boxes of N images.
 
@@ -281,6 +282,7 @@ def run_attack(
         keep_paths: keep every iterate (`AttackTrace.paths`).
         progress: show a progress bar.
         images_per_pass: images computed together; for throughput on CUDA.
+        every_step: compute steps that are known to repeat (see `descend`), too: the same trace, for benchmarks.
 
     Raises:
         ParameterError: the shapes disagree with each other or with the network, or a label is no class.
@@ -297,7 +299,7 @@ def run_attack(
         box,
         labels,
         ids,
-        [Stage(config.restarts, prepare, memoryless=True)],
+        [Stage(config.restarts, prepare, memoryless=not every_step)],
         steps=config.steps,
         early_stop=config.early_stop,
         keep_paths=keep_paths,

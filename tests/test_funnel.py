@@ -202,15 +202,16 @@ def test_the_method_that_decides_is_never_skipped(tiny_resnet, images, method, m
 
 
 def test_the_bench_adds_up_by_hand():
-    """Four images: seconds of attack 10, bounds 2 each; the funnel takes 0, 1, 2, 13."""
+    """Four images: seconds of attack 10 (4 without repeated cycles), bounds 2 each; the funnel takes 0, 1, 2, 13."""
     verdicts = tuple(
         Verdict("x", index, 0, 0, status, "by hand", 1.0) for index, status in enumerate(STATUSES)
     )  # fmt: skip
-    seconds = np.array([0.0, 1.0, 2.0, 13.0]), np.full(4, 10.0), np.full(4, 2.0)
+    seconds = np.array([0.0, 1.0, 2.0, 13.0]), np.full(4, 10.0), np.full(4, 4.0), np.full(4, 2.0)
     bench = FunnelBench("toy", *seconds, verdicts, np.array(STATUSES))
     assert bench.every_image == 48 / 16
     assert bench.plain_order == (30 + 4) / 16
-    assert bench.limit == 34 / (2 + 10)
+    assert bench.plain_order_shortcut == (12 + 4) / 16
+    assert bench.limit == 34 / (2 + 4)
     assert bench.different == ()
     assert "all statuses identical" in bench.describe()
     worse = FunnelBench("toy", *seconds, verdicts, np.array([*STATUSES[:3], "attacked"]))

@@ -15,7 +15,7 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     """`--images`, `--path`, `--dataset`, `--download`, `--count`, `--sample-seed`."""
     group = parser.add_argument_group("images")
     group.add_argument(
-        "--images", default="embedded", help="image source: embedded, cifar100, tinyimagenet, npz, folder"
+        "--images", default="embedded", help="image source: embedded, cifar100, tinyimagenet, npz, folder, properties"
     )
     group.add_argument("--path", type=Path, help="folder or file of the source")
     group.add_argument("--dataset", help="class names and normalisation of an npz or folder: cifar100 or tinyimagenet")

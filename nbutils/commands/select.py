@@ -72,7 +72,8 @@ def run(args: argparse.Namespace) -> None:
     if args.export is not None:
         from ..selected import write_selected
 
-        write_selected(args.export, network, verdicts, config, normalization, images.source)
+        second_stage = strong if args.attack == "strong" else None
+        write_selected(args.export, network, verdicts, config, normalization, images.source, strong=second_stage)
         print(f"selection {args.export}")
 
 
