@@ -27,12 +27,14 @@ PUBLISHED_EPS = 1 / 255
 _speed = {"speed": True}
 
 
-def _whole(name: str, value: object, low: int, high: int) -> None:
+def check_whole(name: str, value: object, low: int, high: int) -> None:
+    """Refuse anything but a whole number from `low` to `high`."""
     ok = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
     require(ok, name, value, f"a whole number from {low} to {high}")
 
 
-def _number(name: str, value: object, low: float, high: float, unit: str) -> None:
+def check_number(name: str, value: object, low: float, high: float, unit: str) -> None:
+    """Refuse anything but a number above `low` and at most `high`; `unit` says what it counts."""
     ok = isinstance(value, (int, float)) and not isinstance(value, bool) and low < value <= high
     require(ok, name, value, f"{unit}, above {low} and at most {high}")
 
@@ -71,11 +73,11 @@ class AttackConfig(Settings):
     early_stop: bool = True  # stop an image at the first step with a rival ahead
 
     def __post_init__(self) -> None:
-        _whole("steps", self.steps, 0, 100_000)
-        _whole("restarts", self.restarts, 1, 100_000)
-        _number("step_size", self.step_size, 0, 2, "a fraction of the box's half-width")
+        check_whole("steps", self.steps, 0, 100_000)
+        check_whole("restarts", self.restarts, 1, 100_000)
+        check_number("step_size", self.step_size, 0, 2, "a fraction of the box's half-width")
         require(self.loss in LOSSES, "loss", self.loss, " or ".join(LOSSES))
-        _whole("seed", self.seed, 0, 2**63 - 1)
+        check_whole("seed", self.seed, 0, 2**63 - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,15 +92,15 @@ class BoundsConfig(Settings):
 
     def __post_init__(self) -> None:
         check_method(self.method)
-        _whole("alpha_steps", self.alpha_steps, 1, 10_000)
-        _number("alpha_lr", self.alpha_lr, 0, 100, "a step length")
+        check_whole("alpha_steps", self.alpha_steps, 1, 10_000)
+        check_number("alpha_lr", self.alpha_lr, 0, 100, "a step length")
         require(
             isinstance(self.tolerance, (int, float)) and 0 <= self.tolerance < math.inf,
             "tolerance",
             self.tolerance,
             "a number of logits, 0 or more",
         )
-        _number("memory_gb", self.memory_gb, 0, 100_000, "gigabytes")
+        check_number("memory_gb", self.memory_gb, 0, 100_000, "gigabytes")
 
 
 @dataclass(frozen=True, kw_only=True)

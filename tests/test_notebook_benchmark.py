@@ -106,6 +106,8 @@ def test_a_choice_by_hand_is_exported_and_checked(run):
         ({"NETWORK": "no_such_net"}, "no_such_net"),
         ({"IMAGES": "imagenet"}, "found 'imagenet'; allowed"),
         ({"COUNT": 0}, "COUNT: found 0"),
+        ({"TIMEOUT": -5.0}, "TIMEOUT: found -5.0; allowed: seconds, above 0"),
+        ({"LOOK_AT": 77}, "image index: found 77; allowed: one of 0, 1"),
     ],
 )
 def test_a_wrong_setting_ends_the_run_early_with_its_name(tmp_path, changes, message):
