@@ -164,11 +164,11 @@ def _depth(model: onnx.ModelProto) -> int:
 
 
 def _read(path: Path, sha256: str, *, channels: int) -> dict[str, Any]:
-    if not path.is_file():
+    if not path.exists():
         return {}
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise NetworkError(f"{path}: not a readable JSON card ({error}). Correct it or move it away.") from None
     return _checked(card, path, sha256, channels)
 

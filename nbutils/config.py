@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -125,8 +124,9 @@ def check_eps(eps: object) -> float:
 
 def parse_eps(text: str) -> float:
     """Radius from `2/255` or `0.0078`, in pixel units; the fraction is divided in float64."""
+    above, slash, below = text.partition("/")
     try:
-        value = float(Fraction(text.strip()))
+        value = float(above) / float(below) if slash else float(text)
     except (ValueError, ZeroDivisionError):
         raise ParameterError(f"eps: found {text!r}; allowed: a fraction as 2/255 or a decimal as 0.0078.") from None
     return check_eps(value)

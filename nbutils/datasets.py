@@ -55,8 +55,8 @@ class Dataset:
         if height == width == self.stored:
             return center_crop(levels, self.side)
         fits = height == width == self.side
-        allowed = f"{self.side} x {self.side} or {self.stored} x {self.stored} pixels for {self.name}"
-        _require(fits, f"{where}: image size", f"{width} x {height} pixels", allowed)
+        sizes = " or ".join(f"{side} x {side}" for side in sorted({self.side, self.stored}))
+        _require(fits, f"{where}: image size", f"{width} x {height} pixels", f"{sizes} pixels for {self.name}")
         return levels
 
 

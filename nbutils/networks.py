@@ -146,7 +146,7 @@ def _find(name_or_path: str | Path) -> Path:
         return path
     folder = config.root() / "onnx"
     for candidate in (folder / name_or_path, folder / f"{name_or_path}.onnx", folder / f"{name_or_path}.onnx.gz", path):
-        if candidate.is_file():
+        if os.path.isfile(candidate):  # False, not an error, for what can be no file name
             return candidate
     known = ", ".join(list_networks()) or "none yet"
     hint = "put another .onnx file there, or give its path"

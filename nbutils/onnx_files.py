@@ -6,6 +6,7 @@ Private to `networks` and `cards`. Nothing here runs the network.
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class Ports:
 def read_bytes(path: Path) -> bytes:
     """The ONNX file's bytes, unpacked where `path` ends in .gz; at most `MAX_BYTES`."""
     hint = "give the path of a .onnx or .onnx.gz file"
-    require(path.is_file(), "network file", str(path), "a file that exists", hint, error=NetworkError)
+    require(os.path.isfile(path), "network file", str(path), "a file that exists", hint, error=NetworkError)
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)

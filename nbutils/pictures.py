@@ -35,7 +35,7 @@ def read_picture(file: Path) -> np.ndarray:
     Raises:
         ImageError: naming the file, where it is missing, damaged, too large, or not 8-bit RGB or grey.
     """
-    _require(file.is_file(), str(file), "no such file", "a PNG or JPEG file")
+    _require(os.path.isfile(file), str(file), "no such file", "a PNG or JPEG file")
     try:
         with Image.open(file, formats=("PNG", "JPEG")) as picture:
             _check_header(file, picture)

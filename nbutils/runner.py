@@ -37,7 +37,7 @@ def find_notebook(name: str | Path) -> Path:
     """
     folder = root() / "notebooks"
     for path in (Path(name), folder / f"{name}.ipynb"):
-        if path.suffix == ".ipynb" and path.is_file():
+        if path.suffix == ".ipynb" and os.path.isfile(path):
             return path
     names = ", ".join(sorted(path.stem for path in folder.glob("*.ipynb")))
     raise NotebookError(f"notebook: found {str(name)!r}; allowed: a path ending in .ipynb, or one of {names}.")
