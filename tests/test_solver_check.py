@@ -116,7 +116,7 @@ def test_a_solver_that_does_not_end_is_ended(check, export, monkeypatch, capsys)
     monkeypatch.setattr(check, "GRACE", 0.2)
     command = shlex.join([sys.executable, "-c", "import time; time.sleep(60)"])
     assert check.main([str(export("open")), command, "--timeout", "0.3"]) == 0
-    assert "timeout in" in capsys.readouterr().out
+    assert "open here, ended in" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -34,11 +34,11 @@ ANSWERS = {
 }
 """What solvers print, and the one word for it."""
 GRACE = 60.0
-"""Seconds past its own timeout after which a solver is ended."""
+"""Seconds past its timeout after which a solver that has not answered is ended, with all its processes."""
 
 
 def ask(command: str, network: Path, prop: Path, timeout: float) -> tuple[str, str]:
-    """The solver's answer in the words of `ANSWERS` (`error` for any other) and the text after it."""
+    """The answer in the words of `ANSWERS`, `error` for any other, `ended` for none in time; and the text after it."""
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "results.txt"
         fields = {"network": network, "property": prop, "timeout": f"{timeout:g}", "results": results}
@@ -54,7 +54,7 @@ def ask(command: str, network: Path, prop: Path, timeout: float) -> tuple[str, s
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)  # the process group of this one command
             process.communicate()
-            return "timeout", ""
+            return "ended", ""
         text = results.read_text() if results.exists() else text
     first, _, rest = text.strip().partition("\n")
     return ANSWERS.get(first.strip().lower(), "error"), rest
