@@ -128,7 +128,9 @@ def parse_eps(text: str) -> float:
     try:
         value = float(above) / float(below) if slash else float(text)
     except (ValueError, ZeroDivisionError):
-        raise ParameterError(f"eps: found {text!r}; allowed: a fraction as 2/255 or a decimal as 0.0078.") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise ParameterError(f"eps: found {text!r}; allowed: a fraction as 2/255 or a decimal as 0.0078.")
     return check_eps(value)
 
 
