@@ -73,6 +73,7 @@ def fetch_file(url: str, path: Path, *, sha256: str | None, accept: Callable[[by
 def _partial_folder(url: str, target: Path, instead: str) -> Iterator[Path]:
     """A temporary folder beside `target`, removed in any case; what goes wrong meanwhile becomes one clear error."""
     _check_url(url)
+    made = [parent for parent in (target.parent, *target.parent.parents) if not os.path.lexists(parent)]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".partial-") as partial_folder:
@@ -86,6 +87,10 @@ def _partial_folder(url: str, target: Path, instead: str) -> Iterator[Path]:
         raise ImageError(
             f"{target}: cannot be written ({error.strerror or error}). Make room, or name another path."
         ) from error
+    finally:
+        for parent in made:  # those that hold something now stay
+            with contextlib.suppress(OSError):
+                parent.rmdir()
 
 
 def _check_url(url: str) -> None:

@@ -359,7 +359,7 @@ def test_a_transfer_that_was_cut_short(tmp_path: Path) -> None:
         with pytest.raises(ImageError, match="found '11 bytes'; allowed: 1000 bytes, as announced. It was cut short"):
             fetch_file(f"http://127.0.0.1:{http.server_port}/x", tmp_path / "new" / "x", sha256=None)
         http.shutdown()
-    assert list((tmp_path / "new").iterdir()) == []
+    assert not (tmp_path / "new").exists()
 
 
 def test_the_address_names_one_commit() -> None:
