@@ -23,6 +23,7 @@ from .bounds import margin_bounds
 from .cards import Figure
 from .config import AttackConfig, BoundsConfig, check_eps, check_method
 from .errors import LedgerError, require
+from .funnel import check_fit
 from .margins import class_margins
 from .networks import Network
 from .records import Box, ImageSet
@@ -101,7 +102,8 @@ def evaluate(
             of images or another method adds to it.
 
     Raises:
-        ParameterError: for an eps, method or image shape that is not allowed.
+        ParameterError: for an eps or method that is not allowed.
+        NetworkError: for images of another shape or number of classes.
         LedgerError: when `record` is about another network, radius or normalisation, or cannot be written.
     """
     attack, bounds = attack or AttackConfig(), bounds or BoundsConfig()
@@ -109,6 +111,8 @@ def evaluate(
     require(len(images) > 0, "number of images", 0, "1 or more")
     for method in methods:
         check_method(method)
+    require(len(set(methods)) == len(methods), "methods", list(methods), "each method once")
+    check_fit(network, images)
     settings = {method: replace(bounds, method=method) for method in methods}
     steps = {"clean": "clean", "pgd": f"pgd {attack.digest}"}
     steps |= {method: f"{method} {setting.digest}" for method, setting in settings.items()}
@@ -207,12 +211,15 @@ class _Record:
         """Take in every complete line; returns their length in bytes."""
         data = self.path.read_bytes()
         whole = data.rfind(b"\n") + 1
+        header = json.dumps(self.header).encode() + b"\n"
         lines = data[:whole].decode("utf-8", errors="replace").splitlines()
         try:
+            if not whole and not header.startswith(data):  # of the first line a kill may have left a part
+                raise ValueError
             entries = [json.loads(line) for line in lines]
             for image_id, step, margin, seconds in entries[1:]:
                 self._keep(image_id, step, float(margin), float(seconds))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise LedgerError(
                 f"{self.path}: found a line that is no measurement; allowed: a record of `evaluate`. "
                 "Choose another file."
