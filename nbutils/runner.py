@@ -20,7 +20,8 @@ import papermill
 from papermill.exceptions import PapermillException, PapermillExecutionError
 
 from .config import root
-from .errors import NotebookError, ParameterError
+from .errors import NotebookError, ParameterError, require
+from .staging import check_writable
 
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -107,12 +108,14 @@ def run_notebook(
 
     Raises:
         ParameterError: a parameter the notebook does not have, or of another type.
-        NotebookError: a cell failed, openly or inside widget output.
+        NotebookError: a cell failed, openly or inside widget output; or a place is of the wrong kind, said at once.
+        ExportError: a place cannot be written, said at once.
     """
     known = notebook_parameters(path)
     _refuse_unknown(path, known, parameters)
     for name, value in parameters.items():
         _check_type(name, value, known[name]["inferred_type_name"])
+    _check_places(out, report, pictures)
     failed = out.with_suffix(".failed.ipynb")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -146,6 +149,17 @@ def run_notebook(
     if pictures is not None:
         save_pictures(executed, pictures)
     return out
+
+
+def _check_places(out: Path, report: Path | None, pictures: Path | None) -> None:
+    """Refuse, before the notebook runs, where its results could not be put."""
+    for name, path in (("executed notebook", out), ("report", report), ("folder of pictures", pictures)):
+        if path is None:
+            continue
+        kind = "a folder" if path is pictures else "a file"
+        fits = not path.exists() or path.is_dir() == (path is pictures)
+        require(fits and bool(path.name), name, str(path), f"{kind}, new or to be replaced", error=NotebookError)
+        check_writable(path.parent)
 
 
 def hidden_errors(notebook: nbformat.NotebookNode) -> list[Mapping[str, Any]]:

@@ -11,6 +11,7 @@ import errno
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,9 +53,7 @@ def staged(out: Path) -> Iterator[Stage]:
     Raises:
         ExportError: `out` is no folder, holds what no export wrote, or cannot be written (no permission, disk full).
     """
-    out = Path(out).resolve()
-    if not out.name:
-        raise ParameterError(f"output folder: found {str(out)!r}; allowed: a folder of its own.")
+    out = _own_folder(out)
     folder: Path | None = None
     made: list[Path] = []
     try:
@@ -85,6 +84,41 @@ def staged(out: Path) -> Iterator[Stage]:
                 parent.rmdir()
 
 
+def check_target(out: Path) -> None:
+    """Raise now where `staged(out)` would raise after hours of work; leaves nothing behind.
+
+    Raises:
+        ParameterError: `out` is the root of a disk.
+        ExportError: as `refuse_foreign` and `check_writable`.
+    """
+    out = _own_folder(out)
+    check_writable(out.parent)
+    refuse_foreign(out)
+
+
+def check_writable(folder: Path) -> None:
+    """Raise unless `folder`, or the nearest one above that exists, takes new folders.
+
+    Raises:
+        ExportError: naming the folder and why.
+    """
+    folder = Path(folder).resolve()
+    try:
+        nearest = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+        with tempfile.TemporaryDirectory(dir=nearest, prefix=".nbutils-"):
+            pass
+    except OSError as problem:
+        reason = problem.strerror or str(problem)
+        raise ExportError(f"{folder}: cannot be written ({reason}). Choose a folder that can be written.") from None
+
+
+def _own_folder(out: Path) -> Path:
+    out = Path(out).resolve()
+    if not out.name:
+        raise ParameterError(f"output folder: found {str(out)!r}; allowed: a folder of its own.")
+    return out
+
+
 def refuse_foreign(out: Path) -> None:
     """Raise unless `out` is absent, empty, or exactly what an earlier export left.
 
@@ -95,12 +129,15 @@ def refuse_foreign(out: Path) -> None:
         return
     if not out.is_dir():
         raise ExportError(f"{out}: found a file; allowed: a folder, new or written by an earlier export.")
-    found = {path.relative_to(out).as_posix(): path for path in sorted(out.rglob("*"))}
-    if not found:
+    first = min((path.name for path in out.iterdir()), default=None)
+    if first is None:
         return
     hint = "Move it away or choose another folder: an export replaces only what an export wrote"
     allowed = "an empty folder or an unchanged earlier export"
-    known = read_manifest(out / NAME)["files"] if NAME in found else {}
+    if not os.path.lexists(out / NAME):  # a home folder is not walked through to say so
+        raise ExportError(f"{out}: found {first}; allowed: {allowed}. {hint}.")
+    found = {path.relative_to(out).as_posix(): path for path in sorted(out.rglob("*"))}
+    known = read_manifest(out / NAME)["files"]
     folders = {parent.as_posix() for path in known for parent in Path(path).parents}
     for name, path in found.items():
         real = not path.is_symlink()
