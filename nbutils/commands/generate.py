@@ -50,16 +50,19 @@ def run(args: argparse.Namespace) -> None:
     """Draw, write, and say for every network what was drawn."""
     from .. import generation
     from ..export import export_benchmark
-    from ..staging import refuse_foreign
+    from ..images import SOURCES
+    from ..staging import check_target
     from ..vnnlib import VERSIONS
 
     require(args.layout in LAYOUTS, "--layout", args.layout, " or ".join(LAYOUTS))
     require(args.layout == "flat" or args.out is not None, "--layout", args.layout, "flat without --out FOLDER")
     versions = args.versions or (VERSIONS if args.layout == "vnncomp" else VERSIONS[:1])
-    ok = set(versions) <= set(VERSIONS) and (len(versions) == 1 or args.layout == "vnncomp")
+    ok = len(set(versions)) == len(versions) and set(versions) <= set(VERSIONS)
+    ok = ok and (len(versions) == 1 or args.layout == "vnncomp")
     require(ok, "--versions", versions, " or ".join(VERSIONS) + ", both with --layout vnncomp --out FOLDER")
+    require(args.images in (None, *SOURCES), "--images", args.images, ", ".join(SOURCES))
     if args.out is not None:
-        refuse_foreign(args.out)  # before hours of work, not after
+        check_target(args.out)  # before hours of work, not after
     how = generation.Draw(seed=args.seed, mode=args.mode, share=args.share)
     networks = generation.find_networks()
     for name in args.networks or ():
@@ -131,7 +134,7 @@ def _embedded(
     from ..images import load_images
     from ..onnx_files import parse, ports, read_bytes
 
-    images = load_images("embedded")
+    images = load_images("embedded", path=args.path, dataset=args.dataset, download=args.download)
     recorded = {} if args.eps else generation.recorded_selections(networks)
     settings = SelectionConfig(eps=parse_eps(args.eps) if args.eps else PUBLISHED_EPS)
     selections = {}
