@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_selection(parser)
 
 
-def run(args: argparse.Namespace) -> None:
-    """Measure `args.parts` one after the other."""
+def run(args: argparse.Namespace) -> int:
+    """Measure `args.parts` one after the other; the exit code of the first that fails, else 0."""
     selection_from(args)  # refuses wrong settings before anything starts
     if not args.here and len(args.parts) > 1:
         rest = sys.argv[2:]
@@ -30,10 +30,13 @@ def run(args: argparse.Namespace) -> None:
             first = rest.index("--parts")
             rest = rest[:first] + rest[first + 1 + len(args.parts) :]
         for part in args.parts:
-            subprocess.run([sys.executable, "-m", "nbutils", "bench", *rest, "--parts", part, "--here"], check=True)
-        return
+            command = [sys.executable, "-m", "nbutils", "bench", *rest, "--parts", part, "--here"]
+            if failed := subprocess.run(command).returncode:
+                return failed
+        return 0
     for part in args.parts:
         print(_measure(part, args), flush=True)
+    return 0
 
 
 def _measure(part: str, args: argparse.Namespace) -> str:

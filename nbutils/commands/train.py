@@ -59,6 +59,8 @@ def run(args: argparse.Namespace) -> None:
         print_costs(args.network, args.device)
         return
     config = recipe(args.recipe, network=args.network, **parse_changes(args.changes))
+    sources = ("cifar100", "tinyimagenet", "npz", "folder")
+    require(args.images in sources, "--images", args.images, ", ".join(sources) + ", which hold training images")
     split = {} if args.images in ("npz", "folder") else {"split": "train"}
     images = load_images(args.images, path=args.path, dataset=args.dataset, download=args.download, **split)
     out = args.out or root() / "runs" / args.network
