@@ -51,6 +51,9 @@ def main(argv: list[str] | None = None) -> int:
     except WorkbenchError as error:
         print(f"nbutils {args.command}: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a folder without permission, a name too long: it names the file
+        print(f"nbutils {args.command}: {error}. Check the path and its permissions.", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"nbutils {args.command}: interrupted", file=sys.stderr)
         return 130

@@ -178,7 +178,7 @@ def _meaning(
     known = DATASETS.get(dataset) if dataset is not None else None
     require(dataset is None or known is not None, f"{where}: dataset", dataset, ", ".join(DATASETS))
     names = tuple(str(name) for name in class_names or (known.class_names if known else ()))
-    hint = "Pass class_names=[...], or dataset='cifar100' whose names are known; an archive may hold them as class_names"
+    hint = "Pass class_names=[...], or dataset='cifar100' whose names are known, or put class_names into the archive"
     require(len(names) > 0, f"{where}: class_names", class_names, "the names of all classes", hint)
     fits = known is None or len(names) == known.classes
     require(fits, f"{where}: class_names", f"{len(names)} names", f"as many as {dataset} has classes")

@@ -130,6 +130,7 @@ class ImageSet:
     def sample(self, n: int, seed: int) -> ImageSet:
         """`n` images drawn without replacement from `seed`, in source order; independent of present order."""
         require(0 < n <= len(self), "number of images", n, f"1 to {len(self)}, as many as {self.source} has")
+        require(seed >= 0, "seed of the sample", seed, "a whole number, 0 or more")
         return self.take(draw(self.keys, n, seed, "sample"))
 
 

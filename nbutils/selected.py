@@ -145,6 +145,7 @@ def write_selected(
         SelectionError: no verdicts, or a place that cannot be written.
     """
     path = Path(path)
+    require(bool(path.name), "selection file", str(path), "the path of a CSV file", error=SelectionError)
     selection = make_selection(network, verdicts, config, normalization, source, strong=strong)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
