@@ -93,7 +93,10 @@ def check_target(out: Path) -> None:
     """
     out = _own_folder(out)
     check_writable(out.parent)
-    refuse_foreign(out)
+    try:
+        refuse_foreign(out)
+    except OSError as problem:  # a name too long, a folder that may not be read
+        raise ExportError(f"{out}: cannot be used ({problem.strerror}). Choose another folder.") from None
 
 
 def check_writable(folder: Path) -> None:

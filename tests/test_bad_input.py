@@ -165,6 +165,8 @@ def test_places_for_a_benchmark(tmp_path: Path) -> None:
         check_target(tmp_path / "home" / "diary" / "out")
     with pytest.raises(ExportError, match="cannot be written"):
         check_writable(Path("/proc/none"))
+    with pytest.raises(ExportError, match=r"cannot be used \(File name too long\)"):
+        check_target(tmp_path / ("x" * 300))
     before = snapshot(tmp_path)
     check_target(tmp_path / "home" / "new" / "out")
     assert snapshot(tmp_path) == before
@@ -228,8 +230,12 @@ def test_a_selection_needs_a_file_name(small_network: Network) -> None:
         write_selected("", small_network, [], None, None, "toy")
 
 
-def test_training_names_its_sources(refused: Callable[..., str], tmp_path: Path) -> None:
-    line = refused("train", SMALL, "--images", "embedded", "--out", tmp_path / "run")
+def test_training_refuses_before_it_starts(refused: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    words = ("train", SMALL, "--out", tmp_path / "run")
+    assert "--until: found 0; allowed: 1 epoch or more" in refused(*words, "--until", "0")
+    assert "file: cannot be written" in refused(*words, "--export", tmp_path / "file")
+    line = refused(*words, "--images", "embedded")
     assert "--images: found 'embedded'; allowed: cifar100, tinyimagenet, npz, folder, which hold" in line
 
 

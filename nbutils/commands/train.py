@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> None:
 
     from ..config import root
     from ..images import load_images
+    from ..staging import check_writable
     from ..training.config import recipe
     from ..training.loop import LAST, load_network, train
     from ..training.onnx_export import export_onnx
@@ -55,6 +56,10 @@ def run(args: argparse.Namespace) -> None:
     if args.threads is not None:
         require(args.threads >= 1, "threads", args.threads, "1 or more")
         torch.set_num_threads(args.threads)
+    if args.until is not None:
+        require(args.until >= 1, "--until", args.until, "1 epoch or more")
+    if args.export is not None:
+        check_writable(args.export)  # before days of work, not after
     if args.costs:
         print_costs(args.network, args.device)
         return
