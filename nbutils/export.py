@@ -129,7 +129,7 @@ def export_benchmark(
         ExportError: for a network that does not fit its property, a folder that cannot be written or holds what no
             export wrote, a file over 100 MB, a file that does not read back. `out` is then as it was before.
     """
-    _check_form(versions, layout)
+    check_form(versions, layout)
     _check_instances(instances, limit_seconds)
     described = [_describe(instance) for instance in instances]
     networks = _read_networks(instances)
@@ -162,7 +162,12 @@ def export_benchmark(
     return ExportReport(Path(out), len(instances), tuple(versions), files, sum(stage.sizes.values()) / 1e6, seconds)
 
 
-def _check_form(versions: Sequence[str], layout: str) -> None:
+def check_form(versions: Sequence[str], layout: str) -> None:
+    """Refuse an unknown layout, an unknown version, or both versions in a layout that holds one.
+
+    Raises:
+        ParameterError: naming which.
+    """
     require(layout in LAYOUTS, "layout", layout, ", ".join(LAYOUTS))
     ok = 0 < len(versions) == len(set(versions)) and set(versions) <= set(VERSIONS)
     require(ok, "versions", versions, "one or both of " + ", ".join(VERSIONS))

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import papermill
 import pytest
@@ -251,3 +252,28 @@ def test_a_twin_is_only_made_of_a_file(tmp_path: Path) -> None:
     for name in (tmp_path / "no.onnx", tmp_path, Path("a\0b")):
         with pytest.raises(NetworkError, match="network file: found .*allowed: a file that exists"):
             open_network(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("benchmark", {"TIMEOUT": 0.0}, "TIMEOUT: found 0.0; allowed: seconds, above 0"),
+        ("benchmark", {"TIMEOUT": -1.0}, "TIMEOUT: found -1.0"),
+        ("benchmark", {"IMAGE_COUNT": 0}, "IMAGE_COUNT: found 0; allowed: a whole number from 1"),
+        ("benchmark", {"RADII_IMAGES": 0}, "RADII_IMAGES: found 0; allowed: a whole number from 1"),
+        ("benchmark", {"METHODS": []}, r"METHODS: found \[\]; allowed: a list of bound methods"),
+        ("benchmark", {"SEED": -1}, "seed: found -1; allowed: a whole number from 0"),
+        ("benchmark", {"EPS_255": "3"}, "EPS_255: found '3'; allowed: a number of 1/255 pixel steps"),
+        ("benchmark", {"OUT_DIR": "nbutils"}, "nbutils: found .*; allowed: an empty folder or an unchanged earlier"),
+        ("regenerate", {"OUT_DIR": "nbutils"}, "nbutils: found .*; allowed: an empty folder or an unchanged earlier"),
+        ("regenerate", {"OUT_DIR": "README.md/out"}, "README.md: cannot be written"),
+        ("regenerate", {"LAYOUT": "flat"}, "versions: found .*; allowed: one version in layout flat"),
+        ("inspect_property", {"OUT_DIR": "README.md"}, "README.md: cannot be written"),
+    ],
+)
+def test_settings_used_late_are_refused_by_the_first_cell(name: str, settings: dict, message: str) -> None:
+    parameters, check = [cell for cell in nbformat.read(find_notebook(name), 4).cells if cell.cell_type == "code"][:2]
+    known: dict = {}
+    exec(parameters.source, known)
+    with pytest.raises((ParameterError, ExportError), match=message):
+        exec(check.source, known | settings)
