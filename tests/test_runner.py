@@ -3,7 +3,7 @@
 import nbformat
 import pytest
 
-from nbutils.errors import NotebookError, ParameterError
+from nbutils.errors import ExportError, NotebookError, ParameterError
 from nbutils.runner import (
     find_notebook,
     hidden_errors,
@@ -154,5 +154,5 @@ def test_what_is_no_notebook_is_refused(tmp_path):
 
 def test_an_unwritable_folder_is_one_clear_error(make, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(NotebookError, match="could not be run into"):
+    with pytest.raises(ExportError, match="file: cannot be written .*Choose a folder that can be written"):
         run_notebook(make(), {}, tmp_path / "file" / "out.ipynb")
