@@ -7,12 +7,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-import toys
-
-from nbutils.networks import Network, open_network
-
 os.environ["MPLBACKEND"] = "Agg"
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch loads: threads that spin starve each other
+
+import pytest  # noqa: E402
+import toys  # noqa: E402
+
+from nbutils.networks import Network, open_network  # noqa: E402
+
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
