@@ -20,7 +20,7 @@ from typing import Any
 
 import onnx
 
-from . import config
+from . import config, plain_json
 from .errors import NetworkError, require
 from .onnx_files import Ports, read_bytes, stored_tensors
 from .records import Normalization
@@ -167,8 +167,8 @@ def _read(path: Path, sha256: str, *, channels: int) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        card = plain_json.parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise NetworkError(f"{path}: not a readable JSON card ({error}). Correct it or move it away.") from None
     return _checked(card, path, sha256, channels)
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from . import plain_json
 from .attack import run_attack
 from .bounds import margin_bounds
 from .cards import Figure
@@ -216,10 +217,10 @@ class _Record:
         try:
             if not whole and not header.startswith(data):  # of the first line a kill may have left a part
                 raise ValueError
-            entries = [json.loads(line) for line in lines]
+            entries = [plain_json.parse(line) for line in lines]
             for image_id, step, margin, seconds in entries[1:]:
                 self._keep(image_id, step, float(margin), float(seconds))
-        except (ValueError, TypeError, RecursionError) as error:
+        except (ValueError, TypeError) as error:
             raise LedgerError(
                 f"{self.path}: found a line that is no measurement; allowed: a record of `evaluate`. "
                 "Choose another file."

@@ -47,7 +47,7 @@ class Ledger(AbstractContextManager["Ledger"]):
             self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None)
         except (OSError, sqlite3.Error) as error:
             raise LedgerError(
-                f"{self.path}: cannot be opened as a ledger ({error}). Choose a writable folder."
+                f"{self.path}: cannot be opened as a ledger ({error}). Give the path of a file in a writable folder."
             ) from None
         try:
             self._guard(self._prepare, run)

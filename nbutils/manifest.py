@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from . import plain_json
 from .errors import ExportError, ParameterError, require
 from .records import Verdict
 
@@ -91,10 +92,10 @@ def read_manifest(path: Path | str) -> dict[str, Any]:
     path = Path(path)
     path = path / NAME if path.is_dir() else path
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = plain_json.parse(path.read_text(encoding="utf-8"))
     except OSError as problem:
         raise ExportError(f"{path}: found {problem.strerror}; allowed: the manifest of an export.") from None
-    except (ValueError, RecursionError):
+    except ValueError:
         raise ExportError(f"{path}: found text that is no JSON; allowed: the manifest of an export.") from None
     found = content.get("format") if isinstance(content, dict) else None
     ok = found == FORMAT and isinstance(content.get("files"), dict) and isinstance(content.get("instances"), list)

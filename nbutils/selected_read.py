@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from pathlib import Path
 from typing import Any
 
+from . import plain_json
 from .config import check_eps
 from .errors import ParameterError, SelectionError, require
 from .records import STATUSES, Normalization, Verdict
@@ -77,8 +77,8 @@ def _read_header(path: Path, lines: list[str]) -> dict[str, Any]:
         start = f"# {key}: "
         _check(row < len(lines) and lines[row].startswith(start), path, row, lines, f"`{start}` and JSON")
         try:
-            header[key] = json.loads(lines[row].removeprefix(start))
-        except (ValueError, RecursionError):
+            header[key] = plain_json.parse(lines[row].removeprefix(start))
+        except ValueError:
             _check(False, path, row, lines, f"`{start}` and JSON")
         _check(key != "format" or header[key] == FORMAT, path, row, lines, FORMAT)
     return header

@@ -74,10 +74,11 @@ class Session(traitlets.HasTraits):
         Raises:
             ParameterError: not among the session's images.
         """
-        rows = np.flatnonzero(self.images.indices == index)
+        number = isinstance(index, (int, np.integer)) and not isinstance(index, bool)
+        rows = np.flatnonzero(self.images.indices == index) if number else []
         if not len(rows):
             shown = ", ".join(map(str, self.images.indices[:20])) + (", ..." if len(self.images) > 20 else "")
-            raise ParameterError(f"image index: found {index}; allowed: one of {shown}.")
+            raise ParameterError(f"image index: found {index!r}; allowed: one of {shown}.")
         return int(rows[0])
 
     def closest_call(self) -> int:

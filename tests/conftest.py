@@ -10,10 +10,10 @@ from pathlib import Path
 os.environ["MPLBACKEND"] = "Agg"
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch loads: threads that spin starve each other
 
-import pytest  # noqa: E402
-import toys  # noqa: E402
+import pytest
+import toys
 
-from nbutils.networks import Network, open_network  # noqa: E402
+from nbutils.networks import Network, open_network
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -366,3 +366,21 @@ def test_specification_rivals_and_margins_agree(data: st.DataObject, classes: in
 def test_labels_that_do_not_fit(call, message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         call()
+
+
+def test_json_of_others_is_read_and_deep_nesting_is_refused():
+    import sys
+
+    from nbutils import plain_json
+
+    assert plain_json.parse('{"a": ["[[[[", {"b\\"]": 1}]}') == {"a": ["[[[[", {'b"]': 1}]}
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(10**9)  # as some packages do: the standard parser would end the process
+    try:
+        with pytest.raises(ValueError, match="nested deeper than 64 levels"):
+            plain_json.parse("[" * 10**6 + "]" * 10**6)
+    finally:
+        sys.setrecursionlimit(limit)
+    assert plain_json.parse("[" * 64 + "]" * 64) is not None
+    with pytest.raises(ValueError, match="Expecting"):
+        plain_json.parse("{")

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "nbutils"
 
 # A module imports only modules named before it: data flows from the top to the bottom of this list.
 ORDER = (
-    "errors", "randomness", "config", "records",
+    "errors", "plain_json", "randomness", "config", "records",
     "margins",
     "sexpr", "vnnlib_read", "recover", "published_lists",
     "pictures", "download", "datasets", "own_images", "property_images", "images",

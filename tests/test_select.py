@@ -155,6 +155,10 @@ def test_interrupted_on_dask_and_started_again(job):
     assert "nbutils select: interrupted" in errors
     assert "Traceback" not in errors
     assert 0 < len(rows(ledger)) < 40
+    for _ in range(100):  # an ending process is listed a moment longer
+        if not living(process.pid):
+            break
+        time.sleep(0.1)
     assert not living(process.pid), "no worker is left"
     assert main([*job.arguments, "--ledger", str(ledger)]) == 0
     assert rows(ledger) == job.expected

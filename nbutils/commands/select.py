@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import require
 from .arguments import add_images, add_selection, images_from, selection_from
 
 if TYPE_CHECKING:
@@ -38,7 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Settle every image, print counts by status and by deciding step, and the open images."""
-    config, images = selection_from(args), images_from(args)
+    config = selection_from(args)
+    if args.export is not None:
+        require(not args.export.is_dir(), "--export", str(args.export), "the path of a file")
+        from ..staging import check_writable
+
+        check_writable(args.export.absolute().parent)
+    images = images_from(args)
 
     from ..funnel import check_fit, run_funnel
     from ..ledger import Ledger, run_key
