@@ -13,7 +13,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from math import isfinite, prod
+from math import prod
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -22,21 +22,12 @@ import onnx
 
 from . import config, plain_json
 from .errors import NetworkError, require
+from .figures import Figure, is_number, read_figures
 from .onnx_files import Ports, read_bytes, stored_tensors
 from .records import Normalization
 
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _KEYS = ("sha256", "dataset", "normalization", "recipe", "figures")
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One measured number. Who quotes it quotes `measured_on` with it."""
-
-    value: float
-    unit: str  # "%", "s", …
-    measured_on: str  # which images and how many, which machine where it matters
-    source: str  # the command or the record it comes from
 
 
 @dataclass(frozen=True)
@@ -75,7 +66,7 @@ class NetworkCard:
             "normalisation": f"mean {norm.mean}, std {norm.std}" if norm else "unknown",
             "recipe": self.recipe or "unknown",
         }
-        rows |= {key: f"{f.value:g} {f.unit} ({f.measured_on})" for key, f in self.figures.items()}
+        rows |= {key: str(figure) for key, figure in self.figures.items()}
         width = max(map(len, rows))
         indent = " " * (width + 2)
         return "\n".join(
@@ -112,14 +103,12 @@ def describe_file(
         megabytes=len(data) / 1e6,
         opset=next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
         ops=MappingProxyType(dict(Counter(node.op_type for node in model.graph.node))),
-        parameters=sum(
-            prod(tensor.dims) for _, tensor in stored_tensors(model) if tensor.data_type == onnx.TensorProto.FLOAT
-        ),
-        layers=_depth(model),
+        parameters=stored_floats(model),
+        layers=depth(model),
         input_shape=ends.input_shape,
         classes=classes,
         batched=batched,
-        **_read(card_path(path), sha256, channels=ends.input_shape[0]),
+        **read_card(path, sha256, channels=ends.input_shape[0]),
     )
 
 
@@ -141,7 +130,7 @@ def write_card(
         "dataset": dataset,
         "normalization": asdict(normalization) if normalization else None,
         "recipe": recipe,
-        "figures": {key: asdict(figure) for key, figure in (figures or {}).items()},
+        "figures": {key: figure.as_dict() for key, figure in (figures or {}).items()},
     }
     card = json.loads(json.dumps(card))
     _checked(card, target, card["sha256"], channels=len(normalization.mean) if normalization else 0)
@@ -155,15 +144,28 @@ def write_card(
     return target
 
 
-def _depth(model: onnx.ModelProto) -> int:
-    depth: dict[str, int] = {}
+def stored_floats(model: onnx.ModelProto) -> int:
+    """Float values stored as tensors, batch-norm statistics included."""
+    tensors = (tensor for _, tensor in stored_tensors(model) if tensor.data_type == onnx.TensorProto.FLOAT)
+    return sum(prod(tensor.dims) for tensor in tensors)
+
+
+def depth(model: onnx.ModelProto) -> int:
+    """Conv and Gemm on the longest path from input to logits: shortcuts do not count."""
+    depths: dict[str, int] = {}
     for node in model.graph.node:  # topologically sorted, as ONNX demands
-        here = max((depth.get(name, 0) for name in node.input), default=0) + (node.op_type in _WEIGHTED)
-        depth.update(dict.fromkeys(node.output, here))
-    return max((depth.get(value.name, 0) for value in model.graph.output), default=0)
+        here = max((depths.get(name, 0) for name in node.input), default=0) + (node.op_type in _WEIGHTED)
+        depths.update(dict.fromkeys(node.output, here))
+    return max((depths.get(value.name, 0) for value in model.graph.output), default=0)
 
 
-def _read(path: Path, sha256: str, *, channels: int) -> dict[str, Any]:
+def read_card(network: Path, sha256: str, *, channels: int) -> dict[str, Any]:
+    """What the JSON card of the ONNX file `network` says, as fields of `NetworkCard`; nothing where there is none.
+
+    Raises:
+        NetworkError: a card that is damaged, or about another file than the one of hash `sha256`.
+    """
+    path = card_path(network)
     if not path.exists():
         return {}
     try:
@@ -193,19 +195,15 @@ def _checked(card: Any, path: Path, sha256: str, channels: int) -> dict[str, Any
         "dataset": dataset,
         "normalization": None if norm is None else _normalization(norm, path, channels),
         "recipe": recipe,
-        "figures": _figures(card.get("figures", {}), path),
+        "figures": read_figures(card.get("figures", {}), path),
     }
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
 
 
 def _normalization(entry: object, path: Path, channels: int) -> Normalization:
     ok = isinstance(entry, dict) and set(entry) == {"mean", "std"}
     lists = list(entry.values()) if ok else []
     require(
-        ok and all(isinstance(v, list) and len(v) == channels and all(map(_number, v)) for v in lists),
+        ok and all(isinstance(v, list) and len(v) == channels and all(map(is_number, v)) for v in lists),
         f"{path}: normalization",
         entry,
         f"mean and std, each a list of {channels} numbers, one a channel of the network's input; or null",
@@ -213,20 +211,3 @@ def _normalization(entry: object, path: Path, channels: int) -> Normalization:
     )
     require(all(s > 0 for s in entry["std"]), f"{path}: std", entry["std"], "numbers above 0", error=NetworkError)
     return Normalization(tuple(entry["mean"]), tuple(entry["std"]))
-
-
-def _figures(entries: object, path: Path) -> Mapping[str, Figure]:
-    require(isinstance(entries, dict), f"{path}: figures", entries, "an object of figures", error=NetworkError)
-    figures = {}
-    for key, entry in entries.items():
-        texts = ("unit", "measured_on", "source")
-        ok = isinstance(entry, dict) and set(entry) == {"value", *texts}
-        require(
-            ok and _number(entry["value"]) and all(isinstance(entry[text], str) for text in texts),
-            f"{path}: figure {key}",
-            entry,
-            "value (a number), unit, measured_on, source (texts)",
-            error=NetworkError,
-        )
-        figures[key] = Figure(**entry)
-    return MappingProxyType(figures)

@@ -21,9 +21,9 @@ from tqdm.auto import tqdm
 from . import plain_json
 from .attack import run_attack
 from .bounds import margin_bounds
-from .cards import Figure
 from .config import AttackConfig, BoundsConfig, check_eps, check_method
 from .errors import LedgerError, require
+from .figures import Figure, figure_name
 from .funnel import check_fit
 from .margins import class_margins
 from .networks import Network
@@ -66,10 +66,10 @@ class Evaluation:
         """The shares as a card's figures, with the command that measured them."""
         figures = {}
         for name, share in self.shares.items():
-            label = "accuracy" if name in ("clean", "pgd") else "verified"
-            interval = f"95 % interval {share.low:.1f} to {share.high:.1f}"
-            text = f"{share.n} {self.source} images, eps {self.eps:.6g}, {interval}"
-            figures[f"{name} {label}"] = Figure(round(share.percent, 2), "%", text, command)
+            eps = None if name == "clean" else self.eps
+            text = f"{share.n} {self.source} images" + ("" if eps is None else f", eps {eps:.6g}")
+            value, low, high = (round(number, 2) for number in (share.percent, share.low, share.high))
+            figures[figure_name(name)] = Figure(value, "%", text, command, low, high, share.n, eps)
         return figures
 
 

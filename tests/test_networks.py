@@ -15,8 +15,9 @@ import toys
 from onnx import TensorProto, helper, numpy_helper
 
 from nbutils import cards, config, networks, onnx_files
-from nbutils.cards import Figure, card_path, list_networks, write_card
+from nbutils.cards import card_path, list_networks, write_card
 from nbutils.errors import NetworkError
+from nbutils.figures import Figure
 from nbutils.margins import class_margins
 from nbutils.networks import Network, open_network
 from nbutils.records import Normalization

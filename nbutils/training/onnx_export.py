@@ -17,8 +17,9 @@ import onnxruntime
 import torch
 from torch import nn
 
-from ..cards import Figure, write_card
+from ..cards import write_card
 from ..errors import NetworkError, require
+from ..figures import Figure
 from ..records import Normalization
 from ..resnets import ResNet, parameter_count
 from .checkpoint import write_atomically
