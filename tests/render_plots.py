@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Drawing
 from PIL import Image
 
 from nbutils import plots
+from nbutils.evaluate import Evaluation, Share
+from nbutils.figures import Figure
 from nbutils.images import load_images
 from nbutils.margins import class_margins
 from nbutils.radii import RadiusCurve
@@ -31,10 +33,11 @@ from nbutils.records import (
     Verdict,
 )
 from nbutils.slices import Slice
+from nbutils.zoo import PUBLISHED, Entry, NetworkFile
 
 METHODS = ("ibp", "crown-ibp", "crown", "alpha-crown")
 EPS = 3 / 255
-Drawn = Figure | Axes
+Drawn = Drawing | Axes
 
 
 def made_margins(labels: np.ndarray, classes: int, lead: float = 1.5) -> Margins:
@@ -135,6 +138,35 @@ def made_slice(shift: float = 0.0, restarts: int = 12, steps: int = 30) -> Slice
     return Slice(across, up, height(*np.meshgrid(across, up)), paths, height(paths[..., 0], paths[..., 1]))
 
 
+def made_entry(name: str, counts: tuple[int, ...] = (), n: int = 10_000, eps: float = 1 / 255) -> Entry:
+    """A network whose card states `counts` images right: clean, PGD, CROWN; without counts it is not trained yet."""
+    figures = made_figures(name, counts, n, eps)
+    file = NetworkFile(Path(f"{name}.onnx"), "0" * 64, 5.4, 1_352_600, 11, (3, 32, 32), 100, "cifar100", "", figures)
+    return Entry(name, file if counts else None, PUBLISHED.get(name))
+
+
+def made_figures(name: str, counts: tuple[int, ...], n: int, eps: float = 1 / 255) -> dict[str, Figure]:
+    """Shares of `n` images as `evaluate` writes them: clean, PGD, CROWN."""
+    shares = {step: Share(count, n) for step, count in zip(("clean", "pgd", "crown"), counts, strict=False)}
+    return dict(Evaluation(name, "cifar100/test", eps, shares, dict.fromkeys(shares, 1.0)).figures("by hand"))
+
+
+ZOO_ONE = [made_entry(name, (3690, 3041, 2103) if name.endswith("small") else ()) for name in PUBLISHED]
+ZOO_FIVE = [
+    made_entry(name, counts)
+    for name, counts in zip(
+        PUBLISHED,
+        ((5230, 3811, 2240), (5401, 4102, 2775), (5324, 3900, 2989), (5010, 3600, 2600), (3610, 2000, 1400)),
+        strict=True,
+    )
+]
+ZOO_FOREIGN = [
+    made_entry("mnist_conv", (9870, 9400, 9100), eps=0.1),
+    made_entry("CIFAR100_resnet_small", (150, 98, 61), n=300, eps=3 / 255),
+    made_entry("a_network_with_a_rather_long_name_of_its_own", (61, 40), n=100),
+]
+
+
 def large_images() -> ImageSet:
     """Four 56 x 56 images with very long names."""
     levels = np.random.default_rng(0).integers(0, 255, (4, 3, 14, 14), dtype=np.uint8).repeat(4, 2).repeat(4, 3)
@@ -194,6 +226,19 @@ def made() -> dict[str, Callable[[], Drawn]]:
         "funnel": lambda: plots.figure_funnel(verdicts, images),
         "funnel_open": lambda: plots.figure_funnel(all_open, images, thumbnails=20),
         "funnel_none": lambda: plots.figure_funnel(none_open, images),
+        "zoo_one": lambda: plots.draw_zoo(ZOO_ONE),
+        "zoo_none": lambda: plots.draw_zoo(ZOO_ONE[1:2]),
+        "zoo_five": lambda: plots.draw_zoo(ZOO_FIVE),
+        "zoo_foreign": lambda: plots.draw_zoo(ZOO_FOREIGN),
+        "zoo_sample": lambda: plots.draw_zoo(
+            ZOO_FIVE, sample={e.name: made_figures(e.name, (10, 7, 4), 20) for e in ZOO_FIVE[:2]}
+        ),
+        "zoo_sample_one": lambda: plots.draw_zoo(
+            ZOO_ONE, sample={"CIFAR100_resnet_small": made_figures("", (10, 10, 0), 20)}
+        ),
+        "pools_one": lambda: plots.draw_pools(ZOO_ONE),
+        "pools_five": lambda: plots.draw_pools(ZOO_FIVE),
+        "pools_foreign": lambda: plots.draw_pools(ZOO_FOREIGN),
         "funnel_bars": lambda: plots.draw_funnel(verdicts),
     }
 
@@ -254,7 +299,7 @@ def render(scenes: dict[str, Callable[[], Drawn]], folder: Path, *, grey: bool =
     folder.mkdir(parents=True, exist_ok=True)
     for name, draw in scenes.items():
         drawn = draw()
-        figure = drawn if isinstance(drawn, Figure) else drawn.get_figure(root=True)
+        figure = drawn if isinstance(drawn, Drawing) else drawn.get_figure(root=True)
         path = folder / f"{name}.png"
         figure.savefig(path)
         if grey:
