@@ -144,6 +144,17 @@ def write_card(
     return target
 
 
+def add_figures(path: str | Path, card: NetworkCard, figures: Mapping[str, Figure]) -> Path:
+    """Write the card of the ONNX file `path` with `figures` beside those that `card` has; equal names are replaced."""
+    return write_card(
+        path,
+        dataset=card.dataset,
+        normalization=card.normalization,
+        recipe=card.recipe,
+        figures={**card.figures, **figures},
+    )
+
+
 def stored_floats(model: onnx.ModelProto) -> int:
     """Float values stored as tensors, batch-norm statistics included."""
     tensors = (tensor for _, tensor in stored_tensors(model) if tensor.data_type == onnx.TensorProto.FLOAT)

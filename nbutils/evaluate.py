@@ -11,6 +11,7 @@ import json
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from .figures import Figure, figure_name
 from .funnel import check_fit
 from .margins import class_margins
 from .networks import Network
-from .records import Box, ImageSet
+from .records import Box, ImageSet, Verdict
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Evaluation:
     source: str
     eps: float
     shares: dict[str, Share]
-    seconds: dict[str, float]  # mean seconds of an image that the step was run on
+    seconds: dict[str, float]  # mean seconds of an image that the step was run on; empty where nobody timed it
 
     def figures(self, command: str) -> dict[str, Figure]:
         """The shares as a card's figures, with the command that measured them."""
@@ -71,6 +72,25 @@ class Evaluation:
             value, low, high = (round(number, 2) for number in (share.percent, share.low, share.high))
             figures[figure_name(name)] = Figure(value, "%", text, command, low, high, share.n, eps)
         return figures
+
+
+def evaluation_of(verdicts: Sequence[Verdict], network: str, source: str, *, eps: float, method: str) -> Evaluation:
+    """The same accuracies out of the funnel's `verdicts`, which settle them without a further computation.
+
+    Clean is what is not misclassified. PGD is what is verified or open: no attack breaks a verified image, and the full
+    one has failed on an open image. `method` is what is verified, the cheaper bounds that settled an image included.
+
+    Args:
+        verdicts: of the funnel's first stage, one for each image; a second stage's attack is another one than PGD.
+        network, source: names for the record.
+        eps, method: radius (pixel units) and bound method that the verdicts are about.
+    """
+    require(len(verdicts) > 0, "verdicts", 0, "those of at least one image")
+    status = Counter(verdict.status for verdict in verdicts)
+    survived = status["verified"] + status["open"]
+    counts = {"clean": survived + status["attacked"], "pgd": survived, method: status["verified"]}
+    shares = {name: Share(count, len(verdicts)) for name, count in counts.items()}
+    return Evaluation(network, source, eps, shares, {})
 
 
 def wilson(count: int, n: int, z: float = 1.959964) -> tuple[float, float]:

@@ -12,9 +12,10 @@ import toys
 from nbutils import evaluate as module
 from nbutils.cards import write_card
 from nbutils.commands import evaluate as command
-from nbutils.config import AttackConfig
+from nbutils.config import AttackConfig, BoundsConfig, SelectionConfig
 from nbutils.errors import LedgerError, ParameterError
-from nbutils.evaluate import Share, evaluate, wilson
+from nbutils.evaluate import Share, evaluate, evaluation_of, wilson
+from nbutils.funnel import run_funnel
 from nbutils.networks import open_network
 from nbutils.records import ImageSet
 
@@ -70,6 +71,19 @@ def test_record_resumes_and_grows(two_neuron, images, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(LedgerError, match="cannot be used"):
         evaluate(two_neuron, images, eps=0.25, record=tmp_path / "file" / "record")
+
+
+@pytest.mark.parametrize(("lead", "counts"), [(2.75, (1, 1, 0)), (1.0, (1, 0, 0))])
+def test_verdicts_of_the_funnel_give_the_same_shares(tmp_path, images, lead, counts):
+    # image 0 at eps 0.499: the truth is lead - 2, IBP says lead - 3; image 3 is misclassified at any lead
+    network, pair = open_network(toys.two_neuron_net(tmp_path, lead=lead), device="cpu"), images.take([0, 3])
+    config = SelectionConfig(eps=0.499, attack=QUICK, bounds=BoundsConfig(method="ibp"))
+    verdicts = run_funnel(network, pair, config, progress=False)
+    found = evaluation_of(verdicts, "toy", pair.source, eps=0.499, method="ibp")
+    assert tuple(share.count for share in found.shares.values()) == counts
+    assert found.shares == evaluate(network, pair, eps=0.499, attack=QUICK, methods=("ibp",)).shares
+    with pytest.raises(ParameterError, match="verdicts: found 0"):
+        evaluation_of([], "toy", "npz", eps=0.25, method="ibp")
 
 
 def test_wilson_interval():

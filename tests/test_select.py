@@ -179,6 +179,19 @@ def test_the_strong_attack_has_a_ledger_of_its_own(job, capsys):
     assert capsys.readouterr().out.splitlines()[-2:] == text.splitlines()[-2:]
 
 
+def test_the_statuses_give_the_card_its_figures(job, tmp_path, capsys):
+    network = tmp_path / "hundred.onnx"
+    network.write_bytes((job.folder / "hundred.onnx").read_bytes())
+    assert main(["select", str(network), *job.arguments[2:], "--count", "12", "--write-card"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"card {tmp_path / 'hundred.json'}"
+    figures = open_network(network, device="cpu").card.figures
+    assert list(figures) == ["clean accuracy", "pgd accuracy", "crown verified"]
+    assert {figure.n for figure in figures.values()} == {12}
+    assert figures["clean accuracy"].value >= figures["pgd accuracy"].value >= figures["crown verified"].value > 0
+    assert figures["pgd accuracy"].source.endswith("--steps 150 --restarts 20 --attack-seed 0 --method crown")
+    assert "--count 12" in figures["pgd accuracy"].source
+
+
 def test_the_selection_is_exported(job, capsys):
     target = job.folder / "selected.csv"
     arguments = [*job.arguments, "--ledger", str(job.folder / "expected.sqlite"), "--export", str(target)]

@@ -51,3 +51,10 @@ def selection_from(args: argparse.Namespace) -> SelectionConfig:
         attack=AttackConfig(steps=args.steps, restarts=args.restarts, seed=args.attack_seed),
         bounds=BoundsConfig(method=args.method),
     )
+
+
+def chosen(args: argparse.Namespace) -> list[str]:
+    """The options that decide what is measured, as they are written on the command line."""
+    names = ("images", "path", "dataset", "count", "sample_seed", "eps", "steps", "restarts", "attack_seed", "method")
+    given = [(name, getattr(args, name, None)) for name in names]
+    return [word for name, value in given if value is not None for word in (f"--{name.replace('_', '-')}", str(value))]

@@ -7,7 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from .arguments import add_images, images_from
+from .arguments import add_images, chosen, images_from
 
 HELP = "clean, PGD and verified accuracy on a set of images, with 95 % intervals; resumable"
 
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print every share with its interval; with --write-card, keep them beside the ONNX file."""
-    from ..cards import write_card
+    from ..cards import add_figures
     from ..config import AttackConfig, parse_eps
     from ..evaluate import evaluate
     from ..networks import open_network
@@ -47,22 +47,5 @@ def run(args: argparse.Namespace) -> None:
     for name, share in result.shares.items():
         print(f"{name:>12}  {share}  {result.seconds[name]:.3f} s an image")
     if args.write_card:
-        command = f"python -m nbutils evaluate {args.network} " + shlex.join(_chosen(args))
-        card = network.card
-        figures = {**card.figures, **result.figures(command)}
-        print(
-            write_card(
-                network.path,
-                dataset=card.dataset,
-                normalization=card.normalization,
-                recipe=card.recipe,
-                figures=figures,
-            )
-        )
-
-
-def _chosen(args: argparse.Namespace) -> list[str]:
-    """The options that decide the figures, as they are written on the command line."""
-    names = ("images", "path", "dataset", "count", "sample_seed", "eps", "steps", "restarts", "attack_seed")
-    given = [(name, getattr(args, name)) for name in names if getattr(args, name) is not None]
-    return [word for name, value in given for word in (f"--{name.replace('_', '-')}", str(value))]
+        command = f"python -m nbutils evaluate {args.network} " + shlex.join(chosen(args))
+        print(add_figures(network.path, network.card, result.figures(command)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import require
-from .arguments import add_images, add_selection, images_from, selection_from
+from .arguments import add_images, add_selection, chosen, images_from, selection_from
 
 if TYPE_CHECKING:
     from ..funnel import Engine
@@ -29,6 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="strong: targeted PGD and APGD on what PGD and bounds left open; its ledger is LEDGER.strong",
     )  # fmt: skip
     parser.add_argument("--export", type=Path, metavar="PATH", help="write the selection to this CSV file")
+    parser.add_argument(
+        "--write-card", action="store_true",
+        help="put clean, PGD and verified accuracy, which the statuses settle, on the network's card",
+    )  # fmt: skip
     add_images(parser)
     add_selection(parser)
     group = parser.add_argument_group("machines")
@@ -47,6 +52,8 @@ def run(args: argparse.Namespace) -> None:
         check_writable(args.export.absolute().parent)
     images = images_from(args)
 
+    from ..cards import add_figures
+    from ..evaluate import evaluation_of
     from ..funnel import check_fit, run_funnel
     from ..ledger import Ledger, run_key
     from ..networks import open_network
@@ -70,6 +77,7 @@ def run(args: argparse.Namespace) -> None:
         seconds = time.perf_counter() - began
         print(f"{network.name} on {len(images)} {images.source} images, eps {args.eps}")
         print(_report(verdicts, known, seconds))
+        accuracies = evaluation_of(verdicts, network.name, images.source, eps=config.eps, method=config.bounds.method)
         if args.attack == "strong":
             before = sum(verdict.status == "open" for verdict in verdicts)
             verdicts = run_second_stage(network, images, verdicts, config, strong, ledger=second, engine=engine)
@@ -82,6 +90,9 @@ def run(args: argparse.Namespace) -> None:
         second_stage = strong if args.attack == "strong" else None
         write_selected(args.export, network, verdicts, config, normalization, images.source, strong=second_stage)
         print(f"selection {args.export}")
+    if args.write_card:
+        command = f"python -m nbutils select {args.network} " + shlex.join(chosen(args))
+        print(f"card {add_figures(network.path, network.card, accuracies.figures(command))}")
 
 
 @contextmanager
