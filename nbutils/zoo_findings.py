@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .evaluate import Evaluation
-from .figures import CLEAN, CROWN, PGD
+from .figures import CLEAN, CROWN, PGD, figure_name
 from .zoo import Entry, same_radius
 from .zoo_sample import Sample
 from .zoo_tables import plain, signed, title
@@ -126,7 +126,7 @@ def of_costs(sample: Sample) -> str:
     hours = {name: _hours(found) for name, found in sample.evaluations.items()}
     slowest = max(hours, key=lambda key: hours[key])
     return (
-        f"Most costly an image: **{step} of {plain(name)}, {most:.2f} s**, on this machine and beside whatever else it "
+        f"Most costly an image: **{title(figure_name(step))} of {plain(name)}, {most:.2f} s**, on this machine and beside whatever else it "
         f"does. At this rate all steps on 10,000 such images take {plain(slowest)} about {hours[slowest]:.1f} h, each "
         "step only where those before left the image standing; the funnel of `select` needs less, as cheap tests "
         "decide most images."

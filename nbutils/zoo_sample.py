@@ -9,11 +9,11 @@ from pathlib import Path
 from .config import AttackConfig
 from .errors import NetworkError, require
 from .evaluate import Evaluation, evaluate
-from .figures import Figure
+from .figures import Figure, figure_name
 from .networks import open_network
 from .records import ImageSet
 from .zoo import Entry
-from .zoo_tables import plain
+from .zoo_tables import plain, title
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +97,6 @@ def sample_markdown(sample: Sample) -> str:
             spent = f"{found.seconds[step]:.3f}" if found.seconds[step] else "not run"
             ends = f"{share.low:.1f} to {share.high:.1f}"
             rows.append(
-                f"| {plain(name)} | {step} | {share.count} of {share.n} | {share.percent:.1f} | {ends} | {spent} |"
+                f"| {plain(name)} | {title(figure_name(step))} | {share.count} of {share.n} | {share.percent:.1f} | {ends} | {spent} |"
             )
     return "\n".join(rows)

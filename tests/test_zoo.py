@@ -234,7 +234,7 @@ def test_markdown_shows_differences_and_escapes_what_cards_say(folder):
     text = recipes_markdown(entries)
     assert r"rolled \| dice &lt;b&gt;" in text
     assert "The card does not say how it was trained." in text
-    assert "- clean 50 %: 10,000 images; by hand" in text
+    assert "- clean 50 %, PGD 40 %, IBP 1.5 %, CROWN (at 3/255) 10 %: 10,000 images; by hand" in text
     assert recipes_markdown(entries[1:2]) == "No network is here yet."
     assert plain("a_b\n`c`") == r"a\_b \`c\`"
     assert title("crown verified", figure(1.0)) == "CROWN (radius unknown)"

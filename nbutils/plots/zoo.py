@@ -122,7 +122,7 @@ def draw_zoo(
             y += _ROW
         y += _GAP
     ax.set_yticks([place for place, _ in ticks], [label for _, label in ticks])
-    ax.tick_params(axis="y", length=0)
+    ax.tick_params(axis="y", length=0, pad=8)
     ax.set_ylim(y - _GAP, -0.6)
     ax.set_xlim(0, _top(view))
     ax.set_xlabel("share of the test images, %", fontsize=LABEL)
