@@ -125,11 +125,11 @@ def of_costs(sample: Sample) -> str:
     (name, step), most = max(costs.items(), key=lambda pair: pair[1])
     hours = {name: _hours(found) for name, found in sample.evaluations.items()}
     slowest = max(hours, key=lambda key: hours[key])
+    which = f"{title(figure_name(step))} of {plain(name)}, {most:.2f} s"
     return (
-        f"Most costly an image: **{title(figure_name(step))} of {plain(name)}, {most:.2f} s**, on this machine and beside whatever else it "
-        f"does. At this rate all steps on 10,000 such images take {plain(slowest)} about {hours[slowest]:.1f} h, each "
-        "step only where those before left the image standing; the funnel of `select` needs less, as cheap tests "
-        "decide most images."
+        f"Most costly an image: **{which}**, on this machine and beside whatever else it does. At this rate all steps "
+        f"on 10,000 such images take {plain(slowest)} about {hours[slowest]:.1f} h, each step only where those before "
+        "left the image standing; the funnel of `select` needs less, as cheap tests decide most images."
     )
 
 

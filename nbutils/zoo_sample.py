@@ -95,8 +95,7 @@ def sample_markdown(sample: Sample) -> str:
     for name, found in sample.evaluations.items():
         for step, share in found.shares.items():
             spent = f"{found.seconds[step]:.3f}" if found.seconds[step] else "not run"
-            ends = f"{share.low:.1f} to {share.high:.1f}"
-            rows.append(
-                f"| {plain(name)} | {title(figure_name(step))} | {share.count} of {share.n} | {share.percent:.1f} | {ends} | {spent} |"
-            )
+            ends, passed = f"{share.low:.1f} to {share.high:.1f}", f"{share.count} of {share.n}"
+            cells = (plain(name), title(figure_name(step)), passed, f"{share.percent:.1f}", ends, spent)
+            rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
