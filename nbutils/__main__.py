@@ -17,7 +17,7 @@ bounds; filter a test set; export what is left open as VNN-LIB properties."""
 
 EPILOG = """\
 examples:
-  python -m nbutils networks                                         what stands in onnx/
+  python -m nbutils networks                                         what stands in onnx/, beside the published
   python -m nbutils notebook benchmark --list                        the notebook's parameters, explained
   python -m nbutils notebook benchmark -p EPS_255 3 --report runs/look.html
   python -m nbutils select CIFAR100_resnet_small --eps 3/255 --ledger runs/small.sqlite

@@ -113,9 +113,14 @@ class Entry:
         return tuple(name for name in ACCURACIES if name in (CLEAN, PGD, CROWN) or self.measured(name) is not None)
 
 
+def same_radius(eps: float | None, other: float | None) -> bool:
+    """Whether two radii are one, however they were rounded; a radius that nobody noted equals none."""
+    return eps is not None and other is not None and math.isclose(eps, other, rel_tol=1e-3)
+
+
 def at_published_radius(figure: Figure) -> bool:
-    """Whether `figure` was measured at 1/255, the radius of the published table; a figure that states none was not."""
-    return figure.eps is not None and math.isclose(figure.eps, PUBLISHED_EPS, rel_tol=1e-3)
+    """Whether `figure` was measured at 1/255, the radius of the published table."""
+    return same_radius(figure.eps, PUBLISHED_EPS)
 
 
 def read_zoo(names: Sequence[str] = (), folder: Path | None = None) -> tuple[Entry, ...]:

@@ -143,9 +143,11 @@ def recipes_markdown(entries: Iterable[Entry]) -> str:
         recipe = plain(entry.file.recipe) or "The card does not say how it was trained."
         dataset = plain(entry.file.dataset or "unknown")
         lines = [f"### {plain(entry.name)}", "", f"Data set {dataset}, SHA-256 `{entry.file.sha256}`", "", recipe, ""]
+        origins: dict[tuple[str, str], list[str]] = {}
         for name in entry.steps:
             if (f := entry.measured(name)) is not None:
-                lines.append(f"- {title(name, f)} {f.value:g} %: {plain(f.measured_on)}; {plain(f.source)}")
+                origins.setdefault((f.measured_on, f.source), []).append(f"{title(name, f)} {f.value:g} %")
+        lines += [f"- {', '.join(shown)}: {plain(on)}; {plain(source)}" for (on, source), shown in origins.items()]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) or "No network is here yet."
 

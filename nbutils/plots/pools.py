@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 
 from ..errors import require
 from ..figures import CLEAN, CROWN, PGD
-from ..zoo import Entry
+from ..zoo import Entry, same_radius
 from ..zoo_tables import radius_note
 from .style import INK, LABEL, SMALL, STATUS, headline, legend_below, new_axes, tidy
 
@@ -51,23 +51,18 @@ class PoolsView:
 def pools_view(entries: Sequence[Entry]) -> PoolsView:
     """Resolve the bars: verified = CROWN, open = PGD - CROWN, attacked = clean - PGD, misclassified = 100 - clean.
 
-    A measured bar needs all three figures, at one radius and of one set of images; a network without gives none.
-
-    Raises:
-        ParameterError: no network has a bar.
+    A measured bar needs all three figures, at one radius and of as many images; a network without gives none.
     """
     bars = []
     for entry in entries:
         clean, pgd, crown = (entry.measured(name) for name in (CLEAN, PGD, CROWN))
         if clean is not None and pgd is not None and crown is not None:
-            same = pgd.eps == crown.eps and clean.n == pgd.n == crown.n
+            same = same_radius(pgd.eps, crown.eps) and clean.n == pgd.n == crown.n
             if same and clean.value >= pgd.value >= crown.value:
                 whose = f"measured {radius_note(PGD, pgd)}".rstrip()
                 bars.append(Bar(entry.name, whose, _shares(clean.value, pgd.value, crown.value)))
         if (known := entry.published) is not None:
             bars.append(Bar(entry.name, "published", _shares(known.clean, known.pgd, known.crown)))
-    allowed = "networks with clean, PGD and CROWN accuracy of the same images"
-    require(len(bars) > 0, "entries", [entry.name for entry in entries], allowed)
     spans = [
         f"{_span([bar.open for bar in bars if (bar.whose == 'published') == published])} {word}"
         for published, word in ((False, "measured"), (True, "published"))
@@ -78,8 +73,14 @@ def pools_view(entries: Sequence[Entry]) -> PoolsView:
 
 
 def draw_pools(entries: Sequence[Entry], *, ax: Axes | None = None) -> Axes:
-    """One bar a network and origin, as long as the test set; `open` is what instances are drawn from."""
+    """One bar a network and origin, as long as the test set; `open` is what instances are drawn from.
+
+    Raises:
+        ParameterError: no network has a bar.
+    """
     view = pools_view(entries)
+    allowed = "networks with clean, PGD and CROWN accuracy of the same images"
+    require(len(view.bars) > 0, "entries", [entry.name for entry in entries], allowed)
     names = list(dict.fromkeys(bar.network for bar in view.bars))
     ax = new_axes(height=1.6 + 0.36 * (_BAR * len(view.bars) + _NAME * len(names))) if ax is None else ax
     tidy(ax)

@@ -10,15 +10,15 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import blended_transform_factory
 
 from ..errors import require
-from ..figures import CLEAN, Figure
-from ..zoo import Entry
-from ..zoo_tables import radius_note, signed, status, title
+from ..figures import ACCURACIES, CLEAN, Figure
+from ..zoo import Entry, same_radius
+from ..zoo_tables import signed, status, title
 from .style import FAINT, INK, LABEL, SMALL, STATUS, headline, legend_below, new_axes, plural, tidy
 
 CARD = STATUS["verified"]  # blue disc
 SAMPLE = STATUS["attacked"]  # vermilion
 _HEAD, _ROW, _GAP = 0.9, 1.0, 0.45  # heights of a network's name, of an accuracy, of the space after it
-_APART = {1: 0.0, 2: 0.42, 3: 0.3}  # number of marks of one accuracy -> rows between them
+_APART = 0.42  # rows between the two marks of one accuracy
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Point:
 
 @dataclass(frozen=True)
 class ZooRow:
-    """One accuracy of one network: what its card says, what was published, what a sample gave here."""
+    """One accuracy of one network: what its card says, and what was published, or what a sample gave here."""
 
     label: str
     card: Point | None
@@ -79,8 +79,8 @@ def zoo_view(entries: Sequence[Entry], *, sample: Mapping[str, Mapping[str, Figu
     """Resolve the picture.
 
     Args:
-        sample: figures measured on a sample of images, by network and name; only these networks are shown then, and
-            the notes say whether the card's figure lies inside the sample's interval.
+        sample: figures measured on a sample of images, by network and name. Only these are shown then, beside the
+            card's instead of the published ones; the notes say whether the card's lies inside the sample's interval.
 
     Raises:
         ParameterError: without a network.
@@ -90,8 +90,7 @@ def zoo_view(entries: Sequence[Entry], *, sample: Mapping[str, Mapping[str, Figu
     groups = []
     for entry in shown:
         found = {} if sample is None else sample[entry.name]
-        names = entry.steps if sample is None else [name for name in entry.steps if name in found]
-        names = [*names, *(name for name in found if name not in names)]
+        names = entry.steps if sample is None else tuple(name for name in ACCURACIES if name in found)
         groups.append((entry.name, tuple(_row(entry, name, found.get(name), sample is not None) for name in names)))
     return ZooView(_headline(shown, sample), tuple(groups))
 
@@ -123,7 +122,7 @@ def draw_zoo(
             y += _ROW
         y += _GAP
     ax.set_yticks([place for place, _ in ticks], [label for _, label in ticks])
-    ax.tick_params(axis="y", length=0)
+    ax.tick_params(axis="y", length=0, pad=8)
     ax.set_ylim(y - _GAP, -0.6)
     ax.set_xlim(0, _top(view))
     ax.set_xlabel("share of the test images, %", fontsize=LABEL)
@@ -145,14 +144,12 @@ def _row(entry: Entry, name: str, found: Figure | None, sampled: bool) -> ZooRow
             note = "none published" if published is None else "other radius"
             published = None
         return ZooRow(label, Point.of(card), published, None, note)
-    if radius_note(name, found):
-        published = None
-    if card is None or found is None or (name != CLEAN and card.eps != found.eps):
+    if card is None or found is None or not (name == CLEAN or same_radius(card.eps, found.eps)):
         card, note = None, "no figure on the card"
     else:
         inside = found.low is not None and found.low <= card.value <= (found.high or 0)
         note = "card inside interval" if inside else "card outside interval"
-    return ZooRow(label, Point.of(card), published, Point.of(found), note)
+    return ZooRow(label, Point.of(card), None, Point.of(found), note)
 
 
 def _headline(shown: Sequence[Entry], sample: Mapping[str, Mapping[str, Figure]] | None) -> str:
@@ -183,8 +180,8 @@ def _differences(entry: Entry) -> dict[str, float]:
 
 def _draw_row(ax: Axes, row: ZooRow, y: float) -> None:
     drawn = [name for name in ("card", "sample", "published") if getattr(row, name) is not None]
-    places = {name: y + _APART[len(drawn)] * (k - (len(drawn) - 1) / 2) for k, name in enumerate(drawn)}
-    if row.card is not None and row.published is not None and row.sample is None:
+    places = {name: y + _APART * (k - (len(drawn) - 1) / 2) for k, name in enumerate(drawn)}
+    if row.card is not None and row.published is not None:
         ends = [row.card.value, row.published], [places["card"], places["published"]]
         ax.plot(*ends, color="#9A9A9A", linewidth=1.6, zorder=1.5)
     if row.sample is not None:
