@@ -21,7 +21,7 @@ ORDER = (
     "ledger", "funnel", "second_stage", "scale", "selection",
     "selected", "selected_read", "swap", "generation", "regeneration", "evaluate", "training",
     "slices", "radii",
-    "plots", "findings", "session",
+    "plots", "findings", "findings_training", "session",
     "bench", "bench_funnel",
     "display", "widgets",
     "runner",
