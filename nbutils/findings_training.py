@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 
 import numpy as np
 
-from .margins import class_margins
+from .config import root
 from .networks import Network
 from .plots.style import compact
-from .records import Box, ImageSet
+from .records import Margins
 from .training.log import TrainingLog
 from .training.probe import BoxLosses, Fusion
 from .training.snapshot import Fed, Snapshot
@@ -32,37 +33,41 @@ def of_fed(fed: Fed) -> str:
 def of_boxes(losses: BoxLosses) -> str:
     """Why the certified loss of the whole box is out of reach and that of a small one is not."""
     ibp, chance = losses.certified["ibp"], math.log(losses.classes)
-    gain = (losses.widths[:, -1] / losses.widths[:, 0])[[0, -1]]
     layers = losses.widths.shape[1] - 1
-    below = losses.fractions[ibp <= max(chance, 2 * losses.adversarial)]
+    gain = float(losses.widths[-1, -1] / losses.widths[-1, 0])
     text = (
-        f"From the input to the last of {layers} ReLUs an interval of the smallest box becomes "
-        f"**{compact(float(gain[0]))} times** as wide, one of the largest {compact(float(gain[1]))} times: about "
-        f"{gain[-1] ** (1 / layers):.0f} times a layer, because |W| adds up what W would cancel. The bounded loss "
-        f"follows, from {compact(float(ibp[0]))} to **{compact(float(ibp[-1]))}**"
+        f"From the input to the last of {layers} ReLUs the intervals of the largest box become **{compact(gain)} times** "
+        f"as wide, about {compact(gain ** (1 / layers))} times a layer: |W| adds up what W would cancel. Widths are "
+        f"nearly proportional to the box, and the bounded loss follows them from {compact(float(ibp[0]))} to "
+        f"**{compact(float(ibp[-1]))}**"
     )
+    below = losses.fractions[ibp <= max(chance, 2 * losses.adversarial)]
     if len(below):
         return text + (
-            f". Up to {below[-1]:g} eps it stays within reach of the ordinary losses: such a box can be trained on. "
-            "At radius 0 all bounded losses are the adversarial one."
+            f". Up to {below[-1]:g} eps it stays within reach of the ordinary losses: such a box can be trained on. At "
+            "radius 0 every bounded loss is the adversarial one."
         )
     return text + (
-        f"; chance would be {chance:.2f}. At this point not even the smallest box shown is useful, which is why weight "
-        "and box start small and grow."
+        f"; guessing would give {chance:.2f}. For this network even the smallest box shown says nothing about an image, "
+        "yet its gradient says how to make weights that widen less. That is why weight and box start small and grow."
     )
 
 
 def of_boxes_after(before: BoxLosses, after: BoxLosses, trained: float) -> str:
     """What training did to the losses by box; `trained` is the final box of the run, a multiple of eps."""
     row = int(np.abs(np.log(after.fractions / trained)).argmin())
-    gains = [float(losses.widths[row, -1] / losses.widths[row, 0]) for losses in (before, after)]
-    values = [float(losses.certified["ibp"][row]) for losses in (before, after)]
-    whole = float(after.certified["ibp"][-1])
-    return (
-        f"In a box of {after.fractions[row]:g} eps intervals now widen {compact(gains[1])} times instead of "
-        f"{compact(gains[0])}, and their loss fell from {compact(values[0])} to **{compact(values[1])}**. The whole box "
-        f"still gives {compact(whole)}: a small box teaches the weights not to let intervals grow, it does not prove "
-        "the large one; that is left to CROWN after training."
+    gains = [compact(float(losses.widths[row, -1] / losses.widths[row, 0])) for losses in (before, after)]
+    values = [compact(float(losses.certified["ibp"][row])) for losses in (before, after)]
+    text = (
+        f"In a box of {after.fractions[row]:g} eps intervals now widen {gains[1]} times instead of {gains[0]}, and their "
+        f"loss fell from {values[0]} to **{values[1]}**"
+    )
+    if row == len(after.fractions) - 1:
+        return text + ": the whole box was trained on."
+    return text + (
+        f"; the whole box, with intervals {after.fractions[-1] / after.fractions[row]:.0f} times as wide, still gives "
+        f"{compact(float(after.certified['ibp'][-1]))}. A small box teaches the weights not to let intervals grow; it does "
+        "not prove the large one, which is left to tighter bounds after training."
     )
 
 
@@ -85,9 +90,9 @@ def of_training(log: TrainingLog) -> str:
     if not log.epochs:
         return "No epoch is finished yet."
     text = (
-        f"{log.epochs} of {config.epochs} epochs, {log.seconds.sum():.0f} s. The cross entropy of the points trained on "
-        f"went from {compact(float(log.base[0]))} to **{compact(float(log.base[-1]))}**, {log.accuracy[-1]:.0f} % of "
-        "them are right"
+        f"{log.epochs} of {config.epochs} epochs, {log.seconds.sum():.0f} s. The cross entropy of the points "
+        f"trained on went from {compact(float(log.base[0]))} to **{compact(float(log.base[-1]))}**, {log.accuracy[-1]:.0f} % "
+        "of them are right"
     )
     certified = np.flatnonzero(log.weight > 0)
     if len(certified):
@@ -126,21 +131,19 @@ def of_change(before: Snapshot, after: Snapshot, seen: int) -> str:
     proven = " and ".join(f"**{count}** {kind}" for count, kind in zip(counts, kinds, strict=False))
     return (
         f"Proven in this box: {proven}. Between the lowest margin seen and the proven one lay "
-        f"{compact(gaps[0])} logits before and {compact(gaps[1])} after (median); {shares[0]:.0%} of the neurons before "
-        f"a ReLU were unstable, now {shares[1]:.1%} are. Both come from the same pressure: what makes intervals narrow "
-        "makes signs certain."
+        f"{compact(gaps[0])} logits before and {compact(gaps[1])} after (median); {shares[0]:.0%} of the neurons "
+        f"before a ReLU were unstable, now {shares[1]:.1%} are. Both come from one pressure: narrow "
+        "intervals leave few signs open."
     )
 
 
-def of_export(network: Network, images: ImageSet, after: Snapshot) -> str:
-    """Whether onnxruntime says of the file what torch said of the network."""
-    center = Box.around(images.pixels, images.normalization, after.eps).center
-    margins = class_margins(network.judge(center), images.labels)
+def of_export(network: Network, margins: Margins, after: Snapshot) -> str:
+    """Whether onnxruntime, which gave `margins`, says of the file what torch said of the network."""
+    path = os.path.relpath(network.path, root())
     apart = float(np.abs(margins.smallest - after.natural).max())
     return (
         f"onnxruntime and the trained network differ by at most **{apart:.1e} logits** in these margins. From here on "
-        "the file is the truth: "
-        f"`python -m nbutils evaluate {network.path} ...` measures clean, PGD and CROWN accuracy, "
-        f"`python -m nbutils select {network.path} ...` looks for open images, and `notebooks/benchmark.ipynb` takes "
-        "its path as `NETWORK`."
+        f"the file is the truth: `python -m nbutils evaluate {path}` measures clean, PGD and CROWN accuracy, "
+        f"`python -m nbutils select {path}` looks for open images, and `notebooks/benchmark.ipynb` takes its "
+        "path as `NETWORK`."
     )

@@ -26,10 +26,13 @@ def account(how: str, config: TrainConfig, history: Sequence[Mapping[str, Any]],
     if is_onnx(start):
         return f"{text}; begins with the weights of {start.name}, sha256 {file_hash(start)}"
     earlier, _, log = load_network(start)
+    return f"{text}; begins with the averaged weights of a run with {changed(earlier)}; {_spent(earlier, log)}"
+
+
+def changed(config: TrainConfig) -> str:
+    """The settings that differ from the defaults, as NAME=VALUE words."""
     usual = TrainConfig().as_dict()
-    changed = {name: value for name, value in earlier.as_dict().items() if value != usual[name]}
-    settings = " ".join(f"{name}={value}" for name, value in changed.items())
-    return f"{text}; begins with the averaged weights of a run with {settings}; {_spent(earlier, log)}"
+    return " ".join(f"{name}={value}" for name, value in config.as_dict().items() if value != usual[name])
 
 
 def _spent(config: TrainConfig, history: Sequence[Mapping[str, Any]]) -> str:

@@ -87,7 +87,10 @@ class Trainer:
         config, total = self.config, self.loader.batches
         sums: dict[str, float] = {"loss": 0.0, "base": 0.0, "certified": 0.0, "accuracy": 0.0}
         self.network.train()
-        bar = tqdm(total=total, desc=f"epoch {self.epoch + 1}/{config.epochs}", disable=not progress, leave=False)
+        quick = total < 5  # an epoch of a few batches needs no bar of its own
+        bar = tqdm(
+            desc=f"epoch {self.epoch + 1}/{config.epochs}", total=total, disable=quick or not progress, leave=False
+        )
         with bar:
             for number, (pixels, labels) in enumerate(self.loader.epoch(self.epoch)):
                 at = self.epoch + number / total

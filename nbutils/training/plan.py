@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from ..records import ImageSet
 from ..resnets import ResNet
 from ..staging import check_writable
 from . import checkpoint, log
-from .account import account
+from .account import account, changed
 from .config import RECIPES, TrainConfig, recipe
 from .data import Loader, check_images, split
 from .log import Step, TrainingLog, read_log, training_log
@@ -36,8 +37,10 @@ def configure(name: str, settings: Mapping[str, Any], **own: Any) -> TrainConfig
         ParameterError: naming the parameter, in capitals as notebooks spell it, or the setting.
     """
     require(isinstance(settings, Mapping), "SETTINGS", settings, 'a dict of recipe settings, as {"lr": 0.1}')
-    twice = [key for key in settings if key in own]
-    require(not twice, "SETTINGS", twice, "settings without a parameter of their own", f"Set {', '.join(own).upper()}")
+    twice = [key for key in settings if key in (*own, "start")]
+    require(
+        not twice, "SETTINGS", twice, "settings that have no parameter of their own", f"Set {', '.join(twice).upper()}"
+    )
     try:
         return recipe(name, **own, **{str(key): value for key, value in settings.items()})
     except ParameterError as error:
@@ -58,6 +61,12 @@ def training_images(source: str, path: Path | None, dataset: str | None, downloa
     return load_images(source, path=path, dataset=dataset, download=download, **split)
 
 
+def card_dataset(source: str, dataset: str | None) -> str | None:
+    """Name of the data set for a network's card; None where nobody said it."""
+    known = {"embedded": "cifar100", "cifar100": "cifar100", "tinyimagenet": "tinyimagenet"}
+    return dataset or known.get(source)
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """A run that can begin or go on: everything that could be wrong with it has been looked at."""
@@ -69,6 +78,20 @@ class Plan:
     target: Path  # ONNX file
     start: Path | None
     device: torch.device
+
+    def describe(self) -> str:
+        """What is trained on what, from where on, and where it is written, as plain text."""
+        done = self.log().epochs
+        state = f"{done} of {self.config.epochs} epochs done" if done else "new"
+        begun = "weights drawn from the seed" if self.start is None else f"weights of {self.start}"
+        count = len(self.images) - self.config.validation
+        return (
+            f"{self.config.network} on {count} images of {self.images.source}, {self.config.validation} set aside\n"
+            f"settings  {changed(self.config)}\n"
+            f"begins    {begun}, on {self.device}\n"
+            f"run       {os.path.relpath(self.folder, root())} ({state})\n"
+            f"export    {os.path.relpath(self.target, root())}"
+        )
 
     def log(self) -> TrainingLog:
         """What the folder says about the run; no epochs where it has not begun."""
@@ -89,14 +112,14 @@ class Plan:
         return network.to(self.device)
 
     def export(self, dataset: str | None, made_by: str) -> Path:
-        """Write the averaged network of the last checkpoint as ONNX, with its card.
+        """Write the averaged network of the last checkpoint as ONNX, with its card; the path of the file.
 
         Args:
             dataset: name of the data set, for the card.
             made_by: what the card's recipe begins with.
         """
         config, network, history = load_network(self.folder / LAST)
-        text = f"{made_by}, {len(self.images)} images of {self.images.source}"
+        text = f"{made_by} with {changed(config)} on {len(self.images)} images of {self.images.source}"
         return export_onnx(
             network, self.target, dataset=dataset, normalization=self.images.normalization,
             recipe=account(text, config, history, self.start),
@@ -133,6 +156,7 @@ def plan_run(
         ImageError, NetworkError, ParameterError: when images, network, `start` and settings do not fit.
     """
     place = pick_device(device)
+    require(start is None or start.is_file(), "START", str(start), "None, a checkpoint or an ONNX file that exists")
     check_images(config, images)
     Loader(split(images, config.validation)[0], config, torch.device("cpu"))
     config, network = first_weights(config, start)
@@ -150,8 +174,8 @@ def plan_run(
     )
     if (folder / LAST).exists():
         checkpoint.load(folder / LAST, config)
-    for place_to_write in (folder, target.parent):
-        check_writable(place_to_write)
+    for needed in (folder, target.parent):
+        check_writable(needed)
     return Plan(config, network.to(place), images, folder, target, start, place)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -19,7 +18,7 @@ from .crown import CrownBounds
 from .interval import IntervalPass, Statistics, batch_statistics, running_statistics
 from .losses import Batch, resting
 
-FRACTIONS = (0.001, 0.003, 0.01, 0.03, 0.06, 0.125, 0.25, 0.5, 1.0)
+FRACTIONS = (0.001, 0.01, 0.06, 0.25, 1.0)
 """Radii as multiples of eps; 0.06 is the small box of the recipe `sabr`."""
 
 
@@ -32,7 +31,7 @@ class BoxLosses:
     images: int
     classes: int
     natural: float  # mean cross entropy at the images
-    adversarial: float  # the same at their adversarial points
+    adversarial: float  # the same at their adversarial points, pulled into the eps-box: the loss of a box of radius 0
     certified: Mapping[str, np.ndarray]  # "ibp", "crown-ibp" -> float64 [M], mean upper bound of the cross entropy
     widths: (
         np.ndarray
@@ -64,24 +63,36 @@ def losses_by_box(
     eps: float,
     *,
     fractions: Sequence[float] = FRACTIONS,
+    rows: int = 8,
     crown: CrownBounds | None = None,
 ) -> BoxLosses:
-    """Natural, adversarial and certified losses of `batch`, made for radius `eps`, at every box size in `fractions`.
+    """Natural, adversarial and certified losses of a batch's first `rows` images, at every box size in `fractions`.
 
     A network in training mode is looked at as training does: with the batch statistics of the adversarial points. Its
     running statistics are left alone. CROWN-IBP is left out without `crown`.
 
+    Args:
+        network: what is looked at; each bound is a pass of its own.
+        batch: made for radius `eps`.
+        eps: pixel units.
+        fractions: radii of the boxes as multiples of eps.
+        rows: images whose losses are computed; batch norms see the whole batch.
+        crown: its bounds, where they are wanted too.
+
     Raises:
-        ParameterError: for fractions that do not ascend within (0, 1].
+        ParameterError: for fractions that do not ascend within (0, 1], or less than one row.
     """
     fractions = _ascending(fractions)
-    labels, count = batch.labels, len(batch.labels)
+    require(rows >= 1, "rows", rows, "1 or more")
+    labels = batch.labels[:rows]
+    count = len(labels)
     certified: dict[str, list[float]] = {"ibp": [], **({"crown-ibp": []} if crown is not None else {})}
     widths, unstable = [], []
     with torch.no_grad(), resting(network):
-        natural = F.cross_entropy(network(batch.clean), labels).item()
-        statistics, logits = _statistics(network, batch.adversarial)
-        adversarial = F.cross_entropy(logits, labels).item()
+        natural = F.cross_entropy(network(batch.clean)[:count], labels).item()
+        statistics = _statistics(network, batch.adversarial)
+        point, _ = batch.small_box(0, count)
+        adversarial = _robust(IntervalPass(network, statistics).margins(point, point, labels), labels).mean().item()
         for fraction in fractions:
             lower, upper = batch.small_box(fraction, count)
             interval = IntervalPass(network, statistics)
@@ -111,20 +122,25 @@ def compare_fusion(
     eps: float,
     *,
     fractions: Sequence[float] = FRACTIONS,
+    rows: int = 8,
     turns: int = 3,
     crown: CrownBounds | None = None,
 ) -> Fusion:
     """Values of both losses at every box size, and the time of a forward and backward pass at the largest.
 
+    Arguments as in `losses_by_box`; `turns` of both are timed, one after the other.
+
     Raises:
-        ParameterError: for fractions that do not ascend within (0, 1], or less than one turn.
+        ParameterError: for fractions that do not ascend within (0, 1], or less than one row or turn.
     """
     fractions = _ascending(fractions)
+    require(rows >= 1, "rows", rows, "1 or more")
     require(turns >= 1, "turns", turns, "1 or more")
     crown = CrownBounds(network, batch.labels.device) if crown is None else crown
-    labels, count = batch.labels, len(batch.labels)
+    labels = batch.labels[:rows]
+    count = len(labels)
     with torch.no_grad(), resting(network):
-        statistics, _ = _statistics(network, batch.adversarial)
+        statistics = _statistics(network, batch.adversarial)
         values: dict[str, list[np.ndarray]] = {"plain": [], "fused": []}
         for fraction in fractions:
             box = batch.small_box(fraction, count)
@@ -168,12 +184,13 @@ def _robust(margins: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(-margins, labels, reduction="none")
 
 
-def _statistics(network: ResNet, points: Tensor) -> tuple[Statistics, Tensor]:
-    """What batch norms see at `points`, and the logits there."""
-    with ExitStack() as stack:
-        seen = stack.enter_context(batch_statistics(network)) if network.training else running_statistics(network)
-        logits = network(points)
-    return dict(seen), logits
+def _statistics(network: ResNet, points: Tensor) -> Statistics:
+    """What batch norms see at `points`."""
+    if not network.training:
+        return running_statistics(network)
+    with batch_statistics(network) as seen:
+        network(points)
+    return seen
 
 
 def _ascending(fractions: Sequence[float]) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,7 +47,7 @@ class Snapshot:
 
 
 def first_batch(config: TrainConfig, network: ResNet, images: ImageSet) -> Fed:
-    """The first batch of the first adversarial epoch, exactly as training makes it from `network` as it is.
+    """The first batch of the first adversarial epoch, as training makes it; `network` is put into training mode.
 
     Raises:
         ImageError, ParameterError: when there are too few images.
@@ -115,5 +116,5 @@ class _Subject:
     @classmethod
     def of(cls, network: ResNet, name: str) -> _Subject:
         shape = network.architecture
-        module = network.eval().requires_grad_(False)
+        module = copy.deepcopy(network).eval().requires_grad_(False)
         return cls(name, module, shape.input_shape, shape.classes, next(network.parameters()).device)

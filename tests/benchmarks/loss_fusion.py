@@ -22,8 +22,6 @@ from nbutils.training.data import Pixels
 from nbutils.training.onnx_import import import_onnx
 from nbutils.training.probe import compare_fusion
 
-FRACTIONS = (0.001, 0.01, 0.06, 0.25, 1.0)
-
 
 def main() -> None:
     """Print one row a box size, then the times."""
@@ -41,7 +39,7 @@ def main() -> None:
     space = Pixels(images.normalization, place)
     pixels, labels = torch.from_numpy(images.pixels), torch.from_numpy(images.labels)
     batch = adversarial_batch(config, network, space, pixels, labels, 0, 0)
-    found = compare_fusion(network, batch, config.eps, fractions=FRACTIONS, turns=args.turns)
+    found = compare_fusion(network, batch, config.eps, rows=args.count, turns=args.turns)
 
     print(f"{args.network}, {len(images)} images of {images.source}, eps {config.eps * 255:g}/255")
     print("box / eps   plain (mean)   fused (mean)   fused - plain: smallest, mean, largest   fused / plain (mean)")
