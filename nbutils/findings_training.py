@@ -36,10 +36,10 @@ def of_boxes(losses: BoxLosses) -> str:
     layers = losses.widths.shape[1] - 1
     gain = float(losses.widths[-1, -1] / losses.widths[-1, 0])
     text = (
-        f"From the input to the last of {layers} ReLUs the intervals of the largest box become **{compact(gain)} times** "
-        f"as wide, about {compact(gain ** (1 / layers))} times a layer: |W| adds up what W would cancel. Widths are "
-        f"nearly proportional to the box, and the bounded loss follows them from {compact(float(ibp[0]))} to "
-        f"**{compact(float(ibp[-1]))}**"
+        f"From the input to the last of {layers} ReLUs the intervals of the largest box become **{compact(gain)} "
+        f"times** as wide, about {compact(gain ** (1 / layers))} times a layer: |W| adds up what W would cancel. "
+        f"Widths are nearly proportional to the box, and the bounded loss follows them from {compact(float(ibp[0]))} "
+        f"to **{compact(float(ibp[-1]))}**"
     )
     below = losses.fractions[ibp <= max(chance, 2 * losses.adversarial)]
     if len(below):
@@ -48,8 +48,9 @@ def of_boxes(losses: BoxLosses) -> str:
             "radius 0 every bounded loss is the adversarial one."
         )
     return text + (
-        f"; guessing would give {chance:.2f}. For this network even the smallest box shown says nothing about an image, "
-        "yet its gradient says how to make weights that widen less. That is why weight and box start small and grow."
+        f"; guessing would give {chance:.2f}. For this network even the smallest box shown says nothing about an "
+        "image, yet its gradient says how to make weights that widen less. That is why weight and box start small and "
+        "grow."
     )
 
 
@@ -59,15 +60,15 @@ def of_boxes_after(before: BoxLosses, after: BoxLosses, trained: float) -> str:
     gains = [compact(float(losses.widths[row, -1] / losses.widths[row, 0])) for losses in (before, after)]
     values = [compact(float(losses.certified["ibp"][row])) for losses in (before, after)]
     text = (
-        f"In a box of {after.fractions[row]:g} eps intervals now widen {gains[1]} times instead of {gains[0]}, and their "
-        f"loss fell from {values[0]} to **{values[1]}**"
+        f"In a box of {after.fractions[row]:g} eps intervals now widen {gains[1]} times instead of {gains[0]}, and "
+        f"their loss fell from {values[0]} to **{values[1]}**"
     )
     if row == len(after.fractions) - 1:
         return text + ": the whole box was trained on."
     return text + (
         f"; the whole box, with intervals {after.fractions[-1] / after.fractions[row]:.0f} times as wide, still gives "
-        f"{compact(float(after.certified['ibp'][-1]))}. A small box teaches the weights not to let intervals grow; it does "
-        "not prove the large one, which is left to tighter bounds after training."
+        f"{compact(float(after.certified['ibp'][-1]))}. A small box teaches the weights not to let intervals grow; it "
+        "does not prove the large one, which is left to tighter bounds after training."
     )
 
 
@@ -89,16 +90,16 @@ def of_training(log: TrainingLog) -> str:
     config = log.config
     if not log.epochs:
         return "No epoch is finished yet."
+    first, last = (compact(float(value)) for value in log.base[[0, -1]])
     text = (
-        f"{log.epochs} of {config.epochs} epochs, {log.seconds.sum():.0f} s. The cross entropy of the points "
-        f"trained on went from {compact(float(log.base[0]))} to **{compact(float(log.base[-1]))}**, {log.accuracy[-1]:.0f} % "
-        "of them are right"
+        f"{log.epochs} of {config.epochs} epochs, {log.seconds.sum():.0f} s. The cross entropy of the points trained "
+        f"on went from {first} to **{last}**, {log.accuracy[-1]:.0f} % of them are right"
     )
     certified = np.flatnonzero(log.weight > 0)
     if len(certified):
-        first, last = float(log.certified[certified[0]]), float(log.certified[-1])
+        first, last = (compact(float(value)) for value in log.certified[certified[[0, -1]]])
         text += (
-            f"; the certified loss from {compact(first)} to **{compact(last)}**, while its weight grew to "
+            f"; the certified loss from {first} to **{last}**, while its weight grew to "
             f"{log.weight[-1]:.2g} and its box to {log.box[-1]:.2g} eps"
         )
     if config.loss != "none" and log.epochs < config.settled:

@@ -41,6 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--costs", action="store_true", help="measure each loss beside the raw pass instead of training"
     )
+    parser.add_argument(
+        "--curves",
+        type=Path,
+        metavar="FILE.png",
+        help="draw the log of the run in --out, finished or going on, and stop",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
@@ -63,15 +69,18 @@ def run(args: argparse.Namespace) -> None:
         require(args.until >= 1, "--until", args.until, "1 epoch or more")
     if args.export is not None:
         check_writable(args.export)  # before days of work, not after
+    out = args.out or root() / "runs" / args.network
     if args.costs:
         print_costs(args.network, args.device)
+        return
+    if args.curves is not None:
+        draw_curves(out, args.curves)
         return
     config = recipe(args.recipe, network=args.network, **parse_changes(args.changes))
     sources = ("cifar100", "tinyimagenet", "npz", "folder")
     require(args.images in sources, "--images", args.images, ", ".join(sources) + ", which hold training images")
     split = {} if args.images in ("npz", "folder") else {"split": "train"}
     images = load_images(args.images, path=args.path, dataset=args.dataset, download=args.download, **split)
-    out = args.out or root() / "runs" / args.network
     train(config, images, out, start=args.start, device=args.device, progress=not args.quiet, until=args.until)
     made_with, network, history = load_network(out / LAST)
     print(json.dumps(history[-1]))
@@ -84,6 +93,22 @@ def run(args: argparse.Namespace) -> None:
             recipe=account(command_line(args), made_with, history, args.start),
         )
         print(target)
+
+
+def draw_curves(folder: Path, target: Path) -> None:
+    """Draw the log of the run in `folder` as the PNG file `target`, and print what it says."""
+    from ..display import png
+    from ..findings_training import of_training
+    from ..plots import figure_training
+    from ..training.checkpoint import write_atomically
+    from ..training.log import read_log
+
+    require(target.suffix == ".png", "--curves", str(target), "a file name ending in .png")
+    log = read_log(folder)
+    picture = png(figure_training(log))
+    write_atomically(target, lambda file: file.write(picture))
+    print(of_training(log).replace("**", ""))
+    print(target)
 
 
 def print_costs(network: str, device: str) -> None:
