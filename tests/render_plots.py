@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
+from render_training import made_training
 
 from nbutils import plots
 from nbutils.images import load_images
@@ -195,6 +196,7 @@ def made() -> dict[str, Callable[[], Drawn]]:
         "funnel_open": lambda: plots.figure_funnel(all_open, images, thumbnails=20),
         "funnel_none": lambda: plots.figure_funnel(none_open, images),
         "funnel_bars": lambda: plots.draw_funnel(verdicts),
+        **made_training(),
     }
 
 

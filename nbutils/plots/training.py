@@ -134,6 +134,8 @@ def figure_training(log: TrainingLog, steps: Sequence[Step] = ()) -> Figure:
     if view.logarithmic:
         top.set_yscale("log")
         top.set_ylabel("loss, log scale", fontsize=LABEL)
+    if not len(view.epochs) and not len(view.steps):
+        top.set_yticks([])
     middle.set_ylim(-3, 103)
     bottom.set_ylim(-0.04, 1.04)
     bottom.set_xlabel("epochs done", fontsize=LABEL)
