@@ -42,6 +42,7 @@ from nbutils.training.costs import measure_losses
 from nbutils.training.crown import CrownBounds
 from nbutils.training.data import PAD, Loader, Pixels, augment, split
 from nbutils.training.interval import IntervalPass, batch_statistics, running_statistics
+from nbutils.training.log import LogError
 from nbutils.training.losses import Batch, certified_init, perturb, resting, shi_regularizer, training_loss
 from nbutils.training.onnx_export import own_initializers
 
@@ -605,6 +606,23 @@ def test_command_trains_exports_and_resumes(images, tmp_path, capsys, monkeypatc
         "begins with the averaged weights of a run with network=toy"
         in open_network(tmp_path / "onnx/toy.onnx", device="cpu").card.recipe
     )
+
+    second = open_network(tmp_path / "onnx/toy.onnx", device="cpu").path
+    words[words.index(tmp_path / "second")] = tmp_path / "third"
+    train_command.run(arguments(*words, "--start", second, "--export", tmp_path / "third/onnx"))
+    card = open_network(tmp_path / "third/onnx/toy.onnx", device="cpu").card
+    assert "; begins with the weights of toy.onnx, sha256 " in card.recipe
+    train_command.run(arguments(*words, "--curves", tmp_path / "curves.png"))
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "2 of 2 epochs" in capsys.readouterr().out
+
+
+def test_command_draws_no_curves_of_no_run(tmp_path):
+    with pytest.raises(ParameterError, match=r"--curves: found .*curves.pdf'; allowed: a file name ending in .png"):
+        train_command.run(arguments("toy", "--out", tmp_path, "--curves", tmp_path / "curves.pdf"))
+    with pytest.raises(LogError, match=r"config.json: found 'no such file'"):
+        train_command.run(arguments("toy", "--out", tmp_path, "--curves", tmp_path / "curves.png"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_command_refuses_unknown_settings():
