@@ -89,7 +89,6 @@ def test_a_run_stopped_after_an_epoch_ends_with_the_same_network(run):
     ("changes", "message"),
     [
         ({"SETTINGS": {"learning_rate": 1.0}}, "ParameterError: SETTINGS, recipe setting: found 'learning_rate'"),
-        ({"BATCH_SIZE": 17}, "ImageError: batch_size: found 17; allowed: at most 16"),
         ({"EXPORT_DIR": "onnx"}, "ExportError: EXPORT_DIR: found "),
     ],
 )
