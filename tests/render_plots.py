@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from PIL import Image
+from render_training import made_training
 
 from nbutils import plots
 from nbutils.evaluate import Evaluation, Share
@@ -240,6 +241,7 @@ def made() -> dict[str, Callable[[], Drawn]]:
         "pools_five": lambda: plots.draw_pools(ZOO_FIVE),
         "pools_foreign": lambda: plots.draw_pools(ZOO_FOREIGN),
         "funnel_bars": lambda: plots.draw_funnel(verdicts),
+        **made_training(),
     }
 
 

@@ -21,7 +21,7 @@ ORDER = (
     "ledger", "funnel", "second_stage", "scale", "selection",
     "selected", "selected_read", "swap", "generation", "regeneration", "evaluate", "zoo_sample", "training",
     "slices", "radii",
-    "plots", "findings", "zoo_findings", "session",
+    "plots", "findings", "findings_training", "zoo_findings", "session",
     "bench", "bench_funnel",
     "display", "widgets",
     "runner",

@@ -14,6 +14,8 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from training_toys import CPU, NORM, OTHER, TOY, toy_images, toy_network
+from training_toys import toy_config as config
 
 from nbutils import resnets
 from nbutils.bounds import margin_bounds
@@ -21,13 +23,12 @@ from nbutils.commands import train as train_command
 from nbutils.config import BoundsConfig
 from nbutils.errors import ExportError, ImageError, NetworkError, ParameterError
 from nbutils.networks import open_network
-from nbutils.records import Box, ImageSet, Normalization
-from nbutils.resnets import Architecture, ResNet, Stage
+from nbutils.records import Box, ImageSet
+from nbutils.resnets import ResNet
 from nbutils.training import (
     LOSSES,
     RECIPES,
     CheckpointError,
-    TrainConfig,
     TrainingError,
     checkpoint,
     export_onnx,
@@ -41,13 +42,9 @@ from nbutils.training.costs import measure_losses
 from nbutils.training.crown import CrownBounds
 from nbutils.training.data import PAD, Loader, Pixels, augment, split
 from nbutils.training.interval import IntervalPass, batch_statistics, running_statistics
+from nbutils.training.log import LogError
 from nbutils.training.losses import Batch, certified_init, perturb, resting, shi_regularizer, training_loss
 from nbutils.training.onnx_export import own_initializers
-
-TOY = Architecture("toy", 8, (4, 1, 1), (Stage(4, 1, 1), Stage(8, 1, 2)), 6, 3)
-OTHER = dataclasses.replace(TOY, name="other", hidden=7)
-NORM = Normalization((0.5, 0.4, 0.5), (0.2, 0.2, 0.3))
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -58,30 +55,12 @@ def _toy_architectures(monkeypatch):
 
 @pytest.fixture
 def toy():
-    """A toy network with normalisation statistics that are not the initial ones."""
-    torch.manual_seed(0)
-    network = ResNet(TOY)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, 0, 0.2)
-            module.running_mean.normal_(0, 0.3)
-            module.running_var.uniform_(0.5, 2)
-    return network
+    return toy_network()
 
 
 @pytest.fixture(scope="module")
 def images():
-    """64 images of three classes told apart by brightness."""
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 3, 64)
-    levels = (rng.integers(0, 80, (64, 3, 8, 8)) + 80 * labels[:, None, None, None]).astype(np.uint8)
-    return ImageSet(levels, labels, np.arange(64), "toy images", ("dark", "grey", "light"), NORM)
-
-
-def config(**changes):
-    base = {"network": "toy", "epochs": 3, "batch_size": 16, "validation": 16, "ema": 0.9, "lr": 0.05}
-    return TrainConfig(**(base | changes))
+    return toy_images()
 
 
 def batch_of(network, n=5, eps=0.05, dtype=torch.float64):
@@ -627,6 +606,23 @@ def test_command_trains_exports_and_resumes(images, tmp_path, capsys, monkeypatc
         "begins with the averaged weights of a run with network=toy"
         in open_network(tmp_path / "onnx/toy.onnx", device="cpu").card.recipe
     )
+
+    second = open_network(tmp_path / "onnx/toy.onnx", device="cpu").path
+    words[words.index(tmp_path / "second")] = tmp_path / "third"
+    train_command.run(arguments(*words, "--start", second, "--export", tmp_path / "third/onnx"))
+    card = open_network(tmp_path / "third/onnx/toy.onnx", device="cpu").card
+    assert "; begins with the weights of toy.onnx, sha256 " in card.recipe
+    train_command.run(arguments(*words, "--curves", tmp_path / "curves.png"))
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "2 of 2 epochs" in capsys.readouterr().out
+
+
+def test_command_draws_no_curves_of_no_run(tmp_path):
+    with pytest.raises(ParameterError, match=r"--curves: found .*curves.pdf'; allowed: a file name ending in .png"):
+        train_command.run(arguments("toy", "--out", tmp_path, "--curves", tmp_path / "curves.pdf"))
+    with pytest.raises(LogError, match=r"config.json: found 'no such file'"):
+        train_command.run(arguments("toy", "--out", tmp_path, "--curves", tmp_path / "curves.png"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_command_refuses_unknown_settings():

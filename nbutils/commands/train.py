@@ -31,13 +31,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", help="class names and normalisation of an npz or folder: cifar100, tinyimagenet")
     parser.add_argument("--download", action="store_true", help="download the data set when it is missing")
     parser.add_argument("--out", type=Path, help="folder of the run (default runs/NETWORK); it is resumed from there")
-    parser.add_argument("--start", type=Path, help="checkpoint whose averaged weights a new run begins with")
+    parser.add_argument(
+        "--start", type=Path, help="what a new run begins with: a checkpoint's averaged weights, or NETWORK.onnx"
+    )
     parser.add_argument("--until", type=int, help="stop after this many epochs of the schedule")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--threads", type=int, help="CPU threads (default: as many as torch takes)")
     parser.add_argument("--export", type=Path, help="folder that gets NETWORK.onnx and its card at the end")
     parser.add_argument(
         "--costs", action="store_true", help="measure each loss beside the raw pass instead of training"
+    )
+    parser.add_argument(
+        "--curves",
+        type=Path,
+        metavar="FILE.png",
+        help="draw the log of the run in --out, finished or going on, and stop",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
@@ -49,6 +57,7 @@ def run(args: argparse.Namespace) -> None:
     from ..config import root
     from ..images import load_images
     from ..staging import check_writable
+    from ..training.account import account
     from ..training.config import recipe
     from ..training.loop import LAST, load_network, train
     from ..training.onnx_export import export_onnx
@@ -60,15 +69,18 @@ def run(args: argparse.Namespace) -> None:
         require(args.until >= 1, "--until", args.until, "1 epoch or more")
     if args.export is not None:
         check_writable(args.export)  # before days of work, not after
+    out = args.out or root() / "runs" / args.network
     if args.costs:
         print_costs(args.network, args.device)
+        return
+    if args.curves is not None:
+        draw_curves(out, args.curves)
         return
     config = recipe(args.recipe, network=args.network, **parse_changes(args.changes))
     sources = ("cifar100", "tinyimagenet", "npz", "folder")
     require(args.images in sources, "--images", args.images, ", ".join(sources) + ", which hold training images")
     split = {} if args.images in ("npz", "folder") else {"split": "train"}
     images = load_images(args.images, path=args.path, dataset=args.dataset, download=args.download, **split)
-    out = args.out or root() / "runs" / args.network
     train(config, images, out, start=args.start, device=args.device, progress=not args.quiet, until=args.until)
     made_with, network, history = load_network(out / LAST)
     print(json.dumps(history[-1]))
@@ -78,9 +90,25 @@ def run(args: argparse.Namespace) -> None:
             args.export / f"{args.network}.onnx",
             dataset=args.dataset or args.images,
             normalization=images.normalization,
-            recipe=describe(args, made_with, history),
+            recipe=account(command_line(args), made_with, history, args.start),
         )
         print(target)
+
+
+def draw_curves(folder: Path, target: Path) -> None:
+    """Draw the log of the run in `folder` as the PNG file `target`, and print what it says."""
+    from ..display import png
+    from ..findings_training import of_training
+    from ..plots import figure_training
+    from ..training.checkpoint import write_atomically
+    from ..training.log import read_log
+
+    require(target.suffix == ".png", "--curves", str(target), "a file name ending in .png")
+    log = read_log(folder)
+    picture = png(figure_training(log))
+    write_atomically(target, lambda file: file.write(picture))
+    print(of_training(log).replace("**", ""))
+    print(target)
 
 
 def print_costs(network: str, device: str) -> None:
@@ -114,23 +142,7 @@ def parse_changes(changes: list[str]) -> dict[str, Any]:
     return parsed
 
 
-def describe(args: argparse.Namespace, config: Any, history: list[dict[str, Any]]) -> str:
-    """The recipe as a card tells it: command, epochs, hours, and the same of the stage it starts from."""
-    from ..training.config import TrainConfig
-    from ..training.loop import load_network
-
+def command_line(args: argparse.Namespace) -> str:
+    """The command with the options that decide the weights."""
     sets = " ".join(f"--set {shlex.quote(text)}" for text in args.changes)
-    command = f"python -m nbutils train {args.network} --recipe {args.recipe} {sets}".strip()
-    text = f"{command}; {_spent(config, history)}"
-    if args.start is not None:
-        earlier, _, log = load_network(args.start)
-        usual = TrainConfig().as_dict()
-        changed = {name: value for name, value in earlier.as_dict().items() if value != usual[name]}
-        settings = " ".join(f"{name}={value}" for name, value in changed.items())
-        text += f"; begins with the averaged weights of a run with {settings}; {_spent(earlier, log)}"
-    return text
-
-
-def _spent(config: Any, history: list[dict[str, Any]]) -> str:
-    hours = sum(row["seconds"] for row in history) / 3600
-    return f"{len(history)} of {config.epochs} epochs, {hours:.1f} h, seed {config.seed}, settings {config.digest}"
+    return f"python -m nbutils train {args.network} --recipe {args.recipe} {sets}".strip()

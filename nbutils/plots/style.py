@@ -123,6 +123,17 @@ def thousands(value: float) -> str:
     return f"{value:,.{0 if value >= 10 or value == int(value) else 1}f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
+def compact(value: float) -> str:
+    """A number of any size with two or three digits: `0.418`, `108`, `3.1·10¹¹`; a dash for NaN."""
+    if math.isnan(value):
+        return DASH
+    if value == 0 or 1e-3 <= abs(value) < 1e5:
+        return f"{value:.3g}".replace("-", MINUS) if abs(value) < 1000 else f"{value:.0f}".replace("-", MINUS)
+    digits, power = f"{value:.1e}".split("e")
+    raised = str(int(power)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{digits.replace('-', MINUS)}\N{MIDDLE DOT}10{raised}"
+
+
 def class_name(class_names: Sequence[str] | None, number: int) -> str:
     """Class `number` in words; `class 7` where no names are known."""
     return class_names[number].replace("_", " ") if class_names is not None else f"class {number}"

@@ -2,9 +2,11 @@
 
 from .checkpoint import CheckpointError
 from .config import RECIPES, TrainConfig, recipe
+from .log import TrainingLog, read_log
 from .loop import TrainingError, load_network, train
 from .losses import LOSSES
 from .onnx_export import export_onnx, onnx_bytes
+from .onnx_import import import_onnx
 
 __all__ = [
     "LOSSES",
@@ -12,9 +14,12 @@ __all__ = [
     "CheckpointError",
     "TrainConfig",
     "TrainingError",
+    "TrainingLog",
     "export_onnx",
+    "import_onnx",
     "load_network",
     "onnx_bytes",
+    "read_log",
     "recipe",
     "train",
 ]

@@ -138,7 +138,12 @@ def recipe(name: str, **changes: object) -> TrainConfig:
         ParameterError: for an unknown recipe, an unknown setting or a value outside what is allowed.
     """
     require(name in RECIPES, "recipe", name, ", ".join(RECIPES))
-    known = [field.name for field in dataclasses.fields(TrainConfig)]
-    for setting in changes:
-        require(setting in known, "recipe setting", setting, ", ".join(known))
+    defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+    for setting, value in changes.items():
+        require(setting in defaults, "recipe setting", setting, ", ".join(defaults))
+        kind = type(defaults[setting])
+        fits = isinstance(value, bool) == (kind is bool) and isinstance(value, (int, float) if kind is float else kind)
+        require(
+            fits, setting, value, {bool: "true or false", str: "a text", int: "a whole number", float: "a number"}[kind]
+        )
     return dataclasses.replace(RECIPES[name], **changes)  # type: ignore[arg-type]

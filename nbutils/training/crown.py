@@ -1,8 +1,11 @@
 """CROWN-IBP bounds of a network in training, by auto_LiRPA: intervals inside, one backward pass for the output.
 
 `margins` asks for one row a class. `fused_loss` asks for a single row: the robust cross entropy itself is bounded, its
-exponentials replaced by chords over their interval bounds. Sources: CROWN-IBP, Zhang et al. 2020 (arXiv 1906.06316);
-loss fusion, Xu et al. 2020 (arXiv 2002.12920).
+exponentials replaced by chords over their interval bounds. Both are upper bounds of the same loss, but not the same
+number: a chord lies far above its exponential where the interval is long, so the fused loss was the looser one on every
+box measured, and much the cheaper one (`tests/benchmarks/loss_fusion.py`).
+
+Sources: CROWN-IBP, Zhang et al. 2020 (arXiv 1906.06316); loss fusion, Xu et al. 2020 (arXiv 2002.12920).
 """
 
 from __future__ import annotations

@@ -12,10 +12,28 @@ from torch import Tensor
 from ..errors import ImageError, require
 from ..randomness import stream
 from ..records import ImageSet, Normalization
+from ..resnets import ARCHITECTURES
 from .config import TrainConfig
 
 PAD = 4  # pixels of reflected border that a crop may move into
 CUTOUT = 8  # side of the square that "crop-flip-cutout" fills with the mean colour
+
+
+def check_images(config: TrainConfig, images: ImageSet) -> None:
+    """Refuse images of another shape or number of classes than the network of `config` takes."""
+    architecture = ARCHITECTURES[config.network]
+    require(
+        images.levels.shape[1:] == architecture.input_shape,
+        f"{images.source}: image shape",
+        images.levels.shape[1:],
+        f"{architecture.input_shape}, the input of {architecture.name}",
+    )
+    require(
+        len(images.class_names) == architecture.classes,
+        f"{images.source}: number of classes",
+        len(images.class_names),
+        f"{architecture.classes}, the classes of {architecture.name}",
+    )
 
 
 def split(images: ImageSet, validation: int) -> tuple[ImageSet, ImageSet]:
@@ -58,9 +76,13 @@ class Loader:
         """Batches an epoch; what does not fill one is left out of that epoch."""
         return len(self.images) // self.config.batch_size
 
+    def order(self, epoch: int) -> Tensor:
+        """Rows of `images` in the order they are taken in; one batch after the other."""
+        return torch.from_numpy(stream(self.config.seed, "order", epoch).permutation(len(self.images)))
+
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Pixels float32 [B, C, H, W] in [0, 1] and labels int64 [B], shuffled and augmented."""
-        order = torch.from_numpy(stream(self.config.seed, "order", epoch).permutation(len(self.images)))
+        order = self.order(epoch)
         for batch in range(self.batches):
             rows = order[batch * self.config.batch_size :][: self.config.batch_size]
             rng = stream(self.config.seed, "augment", epoch, batch)

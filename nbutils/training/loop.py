@@ -18,12 +18,15 @@ from ..errors import WorkbenchError, require
 from ..randomness import stream
 from ..records import ImageSet
 from ..resnets import ResNet, build
-from . import checkpoint
+from . import checkpoint, log
+from .batches import adversarial_batch
 from .config import TrainConfig
-from .data import Loader, Pixels, split
-from .losses import LOSSES, Batch, certified_init, perturb, training_loss
+from .data import Loader, Pixels, check_images, split
+from .log import Step
+from .losses import LOSSES, certified_init, perturb, training_loss
+from .onnx_import import import_onnx, is_onnx
 
-LAST, BEST, LOG = "last.pt", "best.pt", "log.jsonl"
+LAST, BEST = "last.pt", "best.pt"
 VALIDATED = 500  # validation images that are attacked after each epoch
 VALIDATION_STEPS = 5  # PGD steps of that attack, half the radius each
 
@@ -38,7 +41,7 @@ class Trainer:
     def __init__(self, config: TrainConfig, images: ImageSet, out: Path, device: torch.device, network: ResNet) -> None:
         self.config, self.out, self.device = config, out, device
         self.network = network.to(device)
-        _check_images(self.network, images)
+        check_images(config, images)
         training, validation = split(images, config.validation)
         self.loader = Loader(training, config, device)
         self.validation = validation
@@ -58,10 +61,10 @@ class Trainer:
         if (out / LAST).exists():
             self._restore(checkpoint.load(out / LAST, config)[1])
 
-    def run_epoch(self, progress: bool = True) -> dict[str, Any]:
+    def run_epoch(self, progress: bool = True, on_batch: Callable[[Step], None] | None = None) -> dict[str, Any]:
         """Train one epoch, validate, write the checkpoints and the log; returns the epoch's row of the log."""
         started = time.perf_counter()
-        row = {"epoch": self.epoch, **self._train(progress), "lr": self._rate(self.step - 1)}
+        row = {"epoch": self.epoch, **self._train(progress, on_batch), "lr": self._rate(self.step - 1)}
         row["weight"], row["box"], _ = self.config.certified_at(self.epoch + 1)
         row["train_seconds"] = round(time.perf_counter() - started, 2)
         row |= self._validate()
@@ -77,18 +80,21 @@ class Trainer:
             checkpoint.save(self.out / BEST, self.config, state)
         checkpoint.save(self.out / LAST, self.config, state)
         lines = "".join(json.dumps(entry) + "\n" for entry in self.history)
-        checkpoint.write_atomically(self.out / LOG, lambda file: file.write(lines.encode()))
+        checkpoint.write_atomically(self.out / log.NAME, lambda file: file.write(lines.encode()))
         return row
 
-    def _train(self, progress: bool) -> dict[str, Any]:
+    def _train(self, progress: bool, on_batch: Callable[[Step], None] | None) -> dict[str, Any]:
         config, total = self.config, self.loader.batches
         sums: dict[str, float] = {"loss": 0.0, "base": 0.0, "certified": 0.0, "accuracy": 0.0}
         self.network.train()
-        bar = tqdm(total=total, desc=f"epoch {self.epoch + 1}/{config.epochs}", disable=not progress, leave=False)
+        quick = total < 5  # an epoch of a few batches needs no bar of its own
+        bar = tqdm(
+            desc=f"epoch {self.epoch + 1}/{config.epochs}", total=total, disable=quick or not progress, leave=False
+        )
         with bar:
             for number, (pixels, labels) in enumerate(self.loader.epoch(self.epoch)):
                 at = self.epoch + number / total
-                batch = self._batch(pixels, labels, number)
+                batch = adversarial_batch(config, self.network, self.pixels, pixels, labels, self.epoch, number)
                 weight, box, done = config.certified_at(at)
                 terms = training_loss(
                     self.network,
@@ -106,27 +112,16 @@ class Trainer:
                 if config.l1 > 0:
                     loss = loss + config.l1 * sum(w.abs().sum() for w in self.optimizer.param_groups[0]["params"])
                 self._descend(loss, number)
-                sums["loss"] += loss.item()
-                sums["base"] += terms.base.item()
-                sums["certified"] += 0.0 if terms.certified is None else terms.certified.item()
-                sums["accuracy"] += (terms.logits.argmax(1) == labels).float().mean().item()
+                certified = 0.0 if terms.certified is None else terms.certified.item()
+                right = (terms.logits.argmax(1) == labels).float().mean().item()
+                step = Step(self.epoch + (number + 1) / total, loss.item(), terms.base.item(), certified, right)
+                for key in sums:
+                    sums[key] += getattr(step, key)
+                if on_batch is not None:
+                    on_batch(step)
                 bar.update()
                 bar.set_postfix(loss=f"{sums['loss'] / (number + 1):.3f}", refresh=False)
         return {name: round(value / total, 5) for name, value in sums.items()}
-
-    def _batch(self, pixels: Tensor, labels: Tensor, number: int) -> Batch:
-        """The batch in network input space, with its adversarial points."""
-        config = self.config
-        clean = self.pixels.to_network(pixels)
-        lower, upper = self.pixels.box(pixels, config.eps)
-        if self.epoch < config.natural_epochs:
-            return Batch(clean, clean, lower, upper, labels)
-        low, high = self.pixels.box(pixels, config.eps * config.attack_eps)
-        draws = stream(config.seed, "start", self.epoch, number).random(clean.shape, dtype="float32")
-        start = low + (high - low) * torch.from_numpy(draws).to(self.device)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=config.bfloat16):
-            points = perturb(self.network, start, low, high, labels, config.attack_steps, config.attack_step_size)
-        return Batch(clean, points, lower, upper, labels)
 
     def _descend(self, loss: Tensor, number: int) -> None:
         require(
@@ -217,6 +212,7 @@ def train(
     progress: bool = True,
     until: int | None = None,
     on_epoch: Callable[[list[dict[str, Any]]], None] | None = None,
+    on_batch: Callable[[Step], None] | None = None,
 ) -> ResNet:
     """Train in folder `out`, or go on from the checkpoint there, and return the averaged network in evaluation mode.
 
@@ -224,18 +220,20 @@ def train(
         config: the recipe; a folder holds one run of one recipe.
         images: training images; `config.validation` of them are set aside.
         out: gets `last.pt` and `best.pt` (whole or absent), `log.jsonl` (a row an epoch) and `config.json`.
-        start: checkpoint of an earlier run whose averaged weights this one begins with; a second stage, for example.
+        start: weights this run begins with: the averaged ones of an earlier run's checkpoint, or those of an ONNX file.
         device: "auto" takes CUDA where there is one.
         until: stop after this many epochs; the schedule stays that of `config.epochs`.
         on_epoch: called after each epoch with all rows of the log.
+        on_batch: called after each batch.
 
     Raises:
         CheckpointError: when `out` holds a damaged checkpoint or another run.
         ExportError: when `out` cannot be written.
         ImageError, ParameterError: when images and network do not fit.
+        NetworkError: when the ONNX file to start from holds another network.
         TrainingError: when the loss is no longer finite.
     """
-    config, network = _first_weights(config, start)
+    config, network = first_weights(config, start)
     trainer = Trainer(config, images, out, pick_device(device), network)
     text = json.dumps(config.as_dict(), indent=2) + "\n"
     checkpoint.write_atomically(out / "config.json", lambda file: file.write(text.encode()))
@@ -244,7 +242,7 @@ def train(
         total=config.epochs, initial=trainer.epoch, desc=config.network, unit="epoch", disable=not progress
     ) as bar:
         while trainer.epoch < last:
-            row = trainer.run_epoch(progress)
+            row = trainer.run_epoch(progress, on_batch)
             bar.update()
             bar.set_postfix({key: row[key] for key in ("loss", "validation_clean", "validation_pgd") if key in row})
             if on_epoch is not None:
@@ -263,11 +261,18 @@ def initial_network(config: TrainConfig) -> ResNet:
     return network
 
 
-def _first_weights(config: TrainConfig, start: Path | None) -> tuple[TrainConfig, ResNet]:
-    """The settings with the fingerprint of their first weights, and a network with those weights."""
+def first_weights(config: TrainConfig, start: Path | None) -> tuple[TrainConfig, ResNet]:
+    """The settings with the fingerprint of their first weights, and a network with those weights.
+
+    Raises:
+        CheckpointError, NetworkError: when `start` is damaged or of another network.
+    """
     if start is None:
         require(not config.start, "start", config.start, "empty, or the checkpoint with that fingerprint")
         return config, initial_network(config)
+    if is_onnx(start):
+        network = import_onnx(start, config.network)
+        return replace(config, start=checkpoint.fingerprint(network.state_dict())), network
     earlier, state = checkpoint.load(start)
     require(
         earlier.network == config.network,
@@ -305,22 +310,6 @@ def pick_device(name: str) -> torch.device:
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     return torch.device("cuda")
-
-
-def _check_images(network: ResNet, images: ImageSet) -> None:
-    architecture = network.architecture
-    require(
-        images.levels.shape[1:] == architecture.input_shape,
-        f"{images.source}: image shape",
-        images.levels.shape[1:],
-        f"{architecture.input_shape}, the input of {architecture.name}",
-    )
-    require(
-        len(images.class_names) == architecture.classes,
-        f"{images.source}: number of classes",
-        len(images.class_names),
-        f"{architecture.classes}, the classes of {architecture.name}",
-    )
 
 
 def _optimizer(network: ResNet, config: TrainConfig) -> torch.optim.SGD:

@@ -1,0 +1,190 @@
+"""A run as a notebook asks for it: settings checked by name, images that fit, folders that can be written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..config import root
+from ..errors import ExportError, ParameterError, require
+from ..images import load_images
+from ..records import ImageSet
+from ..resnets import ResNet
+from ..staging import check_writable
+from . import checkpoint, log
+from .account import account, changed
+from .config import RECIPES, TrainConfig, recipe
+from .data import Loader, check_images, split
+from .log import Step, TrainingLog, read_log, training_log
+from .loop import LAST, first_weights, load_network, pick_device, train
+from .onnx_export import export_onnx
+
+SOURCES = ("embedded", "cifar100", "tinyimagenet", "npz", "folder")
+"""Image sources a network can be trained on; of the data sets their training split."""
+
+
+def configure(name: str, settings: Mapping[str, Any], **own: Any) -> TrainConfig:
+    """The recipe `name` with `settings` changed, and with those in `own`, which have parameters of their own.
+
+    Raises:
+        ParameterError: naming the parameter, in capitals as notebooks spell it, or the setting.
+    """
+    require(isinstance(settings, Mapping), "SETTINGS", settings, 'a dict of recipe settings, as {"lr": 0.1}')
+    twice = [key for key in settings if key in (*own, "start")]
+    require(
+        not twice, "SETTINGS", twice, "settings that have no parameter of their own", f"Set {', '.join(twice).upper()}"
+    )
+    try:
+        return recipe(name, **own, **{str(key): value for key, value in settings.items()})
+    except ParameterError as error:
+        head, _, rest = str(error).partition(":")
+        if head in ("recipe", *own):
+            raise ParameterError(f"{head.upper()}:{rest}") from None
+        raise ParameterError(f"SETTINGS, {error}") from None
+
+
+def training_images(source: str, path: Path | None, dataset: str | None, download: bool) -> ImageSet:
+    """Images to train on; the training split where the source has one.
+
+    Raises:
+        ParameterError, ImageError: as `load_images`.
+    """
+    require(source in SOURCES, "IMAGES", source, ", ".join(SOURCES))
+    split = {"split": "train"} if source in ("cifar100", "tinyimagenet") else {}
+    return load_images(source, path=path, dataset=dataset, download=download, **split)
+
+
+def card_dataset(source: str, dataset: str | None) -> str | None:
+    """Name of the data set for a network's card; None where nobody said it."""
+    known = {"embedded": "cifar100", "cifar100": "cifar100", "tinyimagenet": "tinyimagenet"}
+    return dataset or known.get(source)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A run that can begin or go on: everything that could be wrong with it has been looked at."""
+
+    config: TrainConfig
+    network: ResNet  # with the weights that the run began or will begin with
+    images: ImageSet
+    folder: Path  # of the run
+    target: Path  # ONNX file
+    start: Path | None
+    device: torch.device
+
+    def describe(self) -> str:
+        """What is trained on what, from where on, and where it is written, as plain text."""
+        done = self.log().epochs
+        state = f"{done} of {self.config.epochs} epochs done" if done else "new"
+        begun = "weights drawn from the seed" if self.start is None else f"weights of {self.start}"
+        count = len(self.images) - self.config.validation
+        return (
+            f"{self.config.network} on {count} images of {self.images.source}, {self.config.validation} set aside\n"
+            f"settings  {changed(self.config)}\n"
+            f"begins    {begun}, on {self.device}\n"
+            f"run       {os.path.relpath(self.folder, root())} ({state})\n"
+            f"export    {os.path.relpath(self.target, root())}"
+        )
+
+    def log(self) -> TrainingLog:
+        """What the folder says about the run; no epochs where it has not begun."""
+        begun = (self.folder / log.NAME).is_file() and (self.folder / log.SETTINGS).is_file()
+        return read_log(self.folder) if begun else training_log(self.config, [])
+
+    def train(
+        self,
+        *,
+        on_epoch: Callable[[list[dict[str, Any]]], None] | None = None,
+        on_batch: Callable[[Step], None] | None = None,
+    ) -> ResNet:
+        """Begin or continue, to the last epoch; the averaged network in evaluation mode. As `loop.train`."""
+        network = train(
+            self._asked, self.images, self.folder, start=self.start, device=self.device.type,
+            on_epoch=on_epoch, on_batch=on_batch,
+        )  # fmt: skip
+        return network.to(self.device)
+
+    def export(self, dataset: str | None, made_by: str) -> Path:
+        """Write the averaged network of the last checkpoint as ONNX, with its card; the path of the file.
+
+        Args:
+            dataset: name of the data set, for the card.
+            made_by: what the card's recipe begins with.
+        """
+        config, network, history = load_network(self.folder / LAST)
+        text = f"{made_by} with {changed(config)} on {len(self.images)} images of {self.images.source}"
+        return export_onnx(
+            network, self.target, dataset=dataset, normalization=self.images.normalization,
+            recipe=account(text, config, history, self.start),
+        )  # fmt: skip
+
+    @property
+    def _asked(self) -> TrainConfig:
+        """The settings without the fingerprint of the first weights, which `train` finds out itself."""
+        return TrainConfig(**{**self.config.as_dict(), "start": ""})
+
+
+def plan_run(
+    config: TrainConfig,
+    images: ImageSet,
+    *,
+    start: Path | None = None,
+    folder: Path | None = None,
+    export: Path | None = None,
+    device: str = "auto",
+) -> Plan:
+    """Check everything a run needs, without computing a batch or leaving a file.
+
+    Args:
+        config: its settings.
+        images: what it is trained on.
+        start: checkpoint or ONNX file that it begins with.
+        folder: of the run; None names one in `runs/train` after network, settings, images and first weights.
+        export: folder of the ONNX file; None is `onnx` in the run's folder.
+        device: auto, cpu or cuda.
+
+    Raises:
+        CheckpointError: when `folder` holds a run of other settings.
+        ExportError: when a folder cannot be written, or the ONNX file would replace one of the repository.
+        ImageError, NetworkError, ParameterError: when images, network, `start` and settings do not fit.
+    """
+    place = pick_device(device)
+    require(start is None or start.is_file(), "START", str(start), "None, a checkpoint or an ONNX file that exists")
+    check_images(config, images)
+    Loader(split(images, config.validation)[0], config, torch.device("cpu"))
+    config, network = first_weights(config, start)
+    if folder is None:
+        folder = root() / "runs" / "train" / f"{config.network}-{_key(config, images)}"
+    target = (folder / "onnx" if export is None else export) / f"{config.network}.onnx"
+    taken = target.resolve().parent == (root() / "onnx").resolve() and target.exists()
+    require(
+        not taken,
+        "EXPORT_DIR",
+        str(target.parent),
+        f"a folder without a {target.name} of the repository",
+        "Move that file away first, with its card",
+        error=ExportError,
+    )
+    if (folder / LAST).exists():
+        checkpoint.load(folder / LAST, config)
+    for needed in (folder, target.parent):
+        check_writable(needed)
+    return Plan(config, network.to(place), images, folder, target, start, place)
+
+
+def recipe_of(config: TrainConfig) -> str:
+    """Name of the recipe whose loss `config` takes; its settings may be others."""
+    return next((name for name, known in RECIPES.items() if known.loss == config.loss), config.loss)
+
+
+def _key(config: TrainConfig, images: ImageSet) -> str:
+    """Recipe and eight hex digits over settings and images: other ones get another folder."""
+    text = json.dumps([config.as_dict(), images.keys])
+    return f"{recipe_of(config)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
