@@ -56,5 +56,5 @@ def selection_from(args: argparse.Namespace) -> SelectionConfig:
 def chosen(args: argparse.Namespace) -> list[str]:
     """The options that decide what is measured, as they are written on the command line."""
     names = ("images", "path", "dataset", "count", "sample_seed", "eps", "steps", "restarts", "attack_seed", "method")
-    given = [(name, getattr(args, name, None)) for name in names]
+    given = [(name, getattr(args, name, None)) for name in names if name != "sample_seed" or args.count is not None]
     return [word for name, value in given if value is not None for word in (f"--{name.replace('_', '-')}", str(value))]
