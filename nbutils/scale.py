@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import dask
 import torch
 from distributed import Client, KilledWorker, LocalCluster, Worker, WorkerPlugin, as_completed, get_worker
 
@@ -28,6 +29,10 @@ from .records import Verdict
 
 IN_FLIGHT = 3
 """Tasks sent for each worker thread: one computed, the others waiting there, so that no worker waits for the parent."""
+_ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
+_ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Dask would also set MALLOC_TRIM_THRESHOLD_, which makes glibc give the memory of every tensor back to the system and
+fetch it again: the funnel took twice as long."""
 _TIMEOUT = 30  # seconds to reach a scheduler, and for its first worker to appear
 
 
@@ -81,14 +86,15 @@ def dask_engine(workers: int | None = None, scheduler: str | None = None) -> Ite
     if scheduler is None:
         ok = isinstance(workers, int) and not isinstance(workers, bool) and 1 <= workers <= 1024
         require(ok, "workers", workers, "a whole number of processes, 1 to 1024")
-        cluster = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            memory_limit=None,  # the bounds keep below `memory_gb` by themselves
-            dashboard_address=None,
-            silence_logs=logging.CRITICAL,
-        )
+        with dask.config.set({_ENVIRONMENT: dict.fromkeys(_ONE_THREAD, 1)}):
+            cluster = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                memory_limit=None,  # the bounds keep below `memory_gb` by themselves
+                dashboard_address=None,
+                silence_logs=logging.CRITICAL,
+            )
         with cluster, Client(cluster, set_as_default=False) as client:
             client.register_plugin(_LeaveInterruptsToParent())
             yield _Engine(client)
