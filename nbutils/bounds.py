@@ -2,7 +2,8 @@
 
 The only door to auto_LiRPA. One image is bounded at a time, so nothing depends on what else is in the batch. CROWN's
 intermediate bounds are driven from here, layer by layer and in chunks of rows: that bounds memory, and a neuron
-whose sign a cheaper bound settles already is never bounded again.
+whose sign a cheaper bound settles already is never bounded again. Neurons of convolutions are carried through the
+network as patches of the size of their receptive field, where the library's patches pass a trial.
 
 Sources: IBP, Gowal et al. 2018; CROWN, Zhang et al. 2018; CROWN-IBP, Zhang et al. 2020; auto_LiRPA, Xu et al. 2020;
 alpha-CROWN, Xu et al. 2021.
@@ -10,6 +11,7 @@ alpha-CROWN, Xu et al. 2021.
 
 from __future__ import annotations
 
+import contextlib
 import time
 import weakref
 from collections.abc import Iterable
@@ -102,6 +104,7 @@ class BoundEngine:
     def __init__(self, network: Classifier) -> None:
         self._name = network.name
         self._device = network.device
+        self._patches: dict[str, bool] = {}
         try:
             self._module = _lirpa.bounded_module(network.module, network.input_shape, network.device)
         except _lirpa.UnsupportedOperation as error:
@@ -121,7 +124,9 @@ class BoundEngine:
                 return margins, hidden
             chunk = self._chunk(config.memory_gb)
             if config.method != "crown-ibp":
-                hidden = self._tighten(x, hidden, chunk, only_last)
+                center = _lirpa.bounded_input(box.center, box.center, box.center, self._device)
+                values = {name: low for name, (low, _) in self._intervals(center, wanted)[1].items()}
+                hidden = self._tighten(x, hidden, values, chunk, only_last)
             parts = [
                 self._compute(x, hidden, method="backward", C=rows, bound_upper=False)[0].flatten()
                 for rows in wanted.split(chunk, dim=1)
@@ -145,11 +150,14 @@ class BoundEngine:
                     hidden.setdefault(source.name, (source.lower.clone(), source.upper.clone()))
         return lower[0], hidden
 
-    def _tighten(self, x: Any, hidden: dict[str, _Interval], chunk: int, only_last: bool) -> dict[str, _Interval]:
+    def _tighten(
+        self, x: Any, hidden: dict[str, _Interval], values: dict[str, torch.Tensor], chunk: int, only_last: bool
+    ) -> dict[str, _Interval]:
         """CROWN bounds of the layers in `hidden` (or of the last of them), each from the tightened ones before it.
 
         A ReLU's relaxation is exact once the sign of its input is known. So neurons settled by intervals are left
-        alone, the side that may settle a sign comes first, and the other side only where it did not.
+        alone, the side that may settle a sign comes first, and the other side only where it did not. The sign, if
+        there is one, is that of the neuron's value at the centre, in `values`.
         """
         names = list(hidden)
         done = {name: hidden[name] for name in names[:-1]} if only_last else {}
@@ -157,24 +165,55 @@ class BoundEngine:
             # Intervals from the tightened layers before are tighter than IBP from the input, for one cheap pass.
             low, up = (side.clone() for side in self._compute(x, done, method="IBP", final_node_name=name))
             shape, low, up = low.shape, low.flatten(), up.flatten()
-            first = (low + up).sign()
-            first[first == 0] = 1
+            first = torch.where(values[name].flatten() < 0, -1.0, 1.0)
             for signs in (first, -first):
                 open_rows = (low < 0) & (up > 0) if self._feeds_relus(name) else torch.ones_like(low, dtype=torch.bool)
-                for rows in _split(open_rows.nonzero()[:, 0], chunk):
-                    least = self._compute(
-                        x,
-                        done,
-                        method="backward",
-                        C=_signed_rows(rows, signs[rows], shape),
-                        final_node_name=name,
-                        bound_upper=False,
-                    )[0].flatten()  # of +z where the sign is +1, of -z where it is -1
-                    positive = signs[rows] > 0
-                    low[rows] = torch.where(positive, torch.fmax(low[rows], least), low[rows])
-                    up[rows] = torch.where(positive, up[rows], torch.fmin(up[rows], -least))
+                rows = open_rows.nonzero()[:, 0]
+                if len(rows) == 0:
+                    continue
+                patches = self._takes_patches(x, done, name, chunk)
+                least = self._least(x, done, name, rows, signs[rows], chunk, patches)
+                positive = signs[rows] > 0
+                low[rows] = torch.where(positive, torch.fmax(low[rows], least), low[rows])
+                up[rows] = torch.where(positive, up[rows], torch.fmin(up[rows], -least))
             done[name] = (low.view(shape), up.view(shape))
         return done
+
+    def _least(
+        self,
+        x: Any,
+        known: dict[str, _Interval],
+        name: str,
+        rows: torch.Tensor,
+        signs: torch.Tensor,
+        chunk: int,
+        patches: bool,
+    ) -> torch.Tensor:
+        """CROWN's lower bounds [M] of `signs` times the neurons `rows` [M] of the layer `name`."""
+        shape = torch.Size(self._module[name].output_shape)
+        specify = _lirpa.signed_patches if patches else _signed_rows
+        calls = [
+            {"C": specify(*part, shape), "final_node_name": name, "bound_upper": False}
+            for part in zip(rows.split(chunk), signs.split(chunk), strict=True)
+        ]
+        return torch.cat([self._compute(x, known, method="backward", **call)[0].flatten() for call in calls])
+
+    def _takes_patches(self, x: Any, known: dict[str, _Interval], name: str, chunk: int) -> bool:
+        """Whether rows of the layer `name` go as patches: where a trial gives the same bounds as whole images.
+
+        Tried once a layer, at corners, edges and middle and with both signs, over made-up intervals of the layers
+        before in which no relaxation is exact. So a layer or a library whose patches fail or differ costs speed only.
+        """
+        if name not in self._patches:
+            self._patches[name] = False
+            shape = torch.Size(self._module[name].output_shape)
+            if _lirpa.has_patches() and len(shape) == 4:
+                rows, signs = (part.to(self._device) for part in _trial(shape))
+                made_up = {layer: _made_up(low) for layer, (low, _) in known.items()}
+                with contextlib.suppress(*_lirpa.FAILURES):
+                    whole, patched = (self._least(x, made_up, name, rows, signs, chunk, way) for way in (False, True))
+                    self._patches[name] = bool(((whole - patched).abs() <= 1e-4 * (1 + whole.abs())).all())
+        return self._patches[name]
 
     def _feeds_relus(self, name: str) -> bool:
         """Whether every nonlinear layer reading the node `name` is a ReLU."""
@@ -196,10 +235,6 @@ class BoundEngine:
         return min(CHUNK, fitting)
 
 
-def _split(rows: torch.Tensor, chunk: int) -> tuple[torch.Tensor, ...]:
-    return rows.split(chunk) if len(rows) else ()
-
-
 def _signed_rows(rows: torch.Tensor, signs: torch.Tensor, shape: torch.Size) -> torch.Tensor:
     """Specification [1, M, ...] whose row i is `signs[i]` at neuron `rows[i]` of a layer [1, ...] of `shape`."""
     matrix = torch.zeros(len(rows), int(np.prod(shape)), device=rows.device)
@@ -208,6 +243,20 @@ def _signed_rows(rows: torch.Tensor, signs: torch.Tensor, shape: torch.Size) -> 
     if matrix.ndim == 4:  # the strided convolutions run twice as fast this way on the CPU
         matrix = matrix.contiguous(memory_format=torch.channels_last)
     return matrix.unsqueeze(0)
+
+
+def _trial(shape: torch.Size) -> _Interval:
+    """Flat indices and signs of a few neurons of a layer [1, C, H, W]: corners, edges, middle, channels all over."""
+    _, channels, height, width = shape
+    places = [row * width + column for row in {0, height // 2, height - 1} for column in {0, width // 2, width - 1}]
+    rows = [7 * i % channels * height * width + place for i, place in enumerate(places)]
+    return torch.tensor(rows), torch.tensor([(-1.0) ** i for i in range(len(rows))])
+
+
+def _made_up(like: torch.Tensor) -> _Interval:
+    """Intervals around zero for a layer of the shape of `like`, no two alike and the same every time."""
+    low, up = torch.rand(2, *like.shape, generator=torch.Generator().manual_seed(0)) + 0.1
+    return -low.to(like.device), up.to(like.device)
 
 
 _ENGINES: weakref.WeakKeyDictionary[torch.nn.Module, BoundEngine] = weakref.WeakKeyDictionary()
