@@ -55,6 +55,9 @@ OPTIONS = {"conv_mode": "patches", "sparse_features_alpha": False}
 """Matrix mode of 0.3 fails on some convolutions; sparse slopes of 0.3 fail where almost all neurons are unstable."""
 
 
+_Array = np.ndarray | torch.Tensor
+
+
 class UnsupportedOperation(Exception):
     """The library has no bounds for an operation; the text names the operations."""
 
@@ -182,7 +185,7 @@ def optimized_lower(
     return lower[0].detach()
 
 
-def bounded_input(center: np.ndarray, lower: np.ndarray, upper: np.ndarray, device: torch.device) -> Any:
+def bounded_input(center: _Array, lower: _Array, upper: _Array, device: torch.device) -> Any:
     """The box of one image, float32 [1, C, H, W] each, as the library takes it: element by element."""
     lirpa = library()
     low, up, mid = (torch.as_tensor(array).to(device) for array in (lower, upper, center))

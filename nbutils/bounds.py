@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from . import _lirpa
+from . import _lirpa, _rows
 from .config import BoundsConfig
 from .errors import BoundsError, require
 from .margins import rivals, specification
@@ -104,6 +104,7 @@ class BoundEngine:
     def __init__(self, network: Classifier) -> None:
         self._name = network.name
         self._device = network.device
+        self._input_shape = network.input_shape
         self._patches: dict[str, bool] = {}
         try:
             self._module = _lirpa.bounded_module(network.module, network.input_shape, network.device)
@@ -171,7 +172,7 @@ class BoundEngine:
                 rows = open_rows.nonzero()[:, 0]
                 if len(rows) == 0:
                     continue
-                patches = self._takes_patches(x, done, name, chunk)
+                patches = self._takes_patches(name, done, chunk)
                 least = self._least(x, done, name, rows, signs[rows], chunk, patches)
                 positive = signs[rows] > 0
                 low[rows] = torch.where(positive, torch.fmax(low[rows], least), low[rows])
@@ -191,25 +192,28 @@ class BoundEngine:
     ) -> torch.Tensor:
         """CROWN's lower bounds [M] of `signs` times the neurons `rows` [M] of the layer `name`."""
         shape = torch.Size(self._module[name].output_shape)
-        specify = _lirpa.signed_patches if patches else _signed_rows
-        calls = [
-            {"C": specify(*part, shape), "final_node_name": name, "bound_upper": False}
-            for part in zip(rows.split(chunk), signs.split(chunk), strict=True)
-        ]
-        return torch.cat([self._compute(x, known, method="backward", **call)[0].flatten() for call in calls])
+        specify = _lirpa.signed_patches if patches else _rows.signed_rows
+        parts = []
+        for some, sides in zip(rows.split(chunk), signs.split(chunk), strict=True):
+            call = {"C": specify(some, sides, shape), "final_node_name": name, "bound_upper": False}
+            parts.append(self._compute(x, known, method="backward", **call)[0].flatten())
+        return torch.cat(parts)
 
-    def _takes_patches(self, x: Any, known: dict[str, _Interval], name: str, chunk: int) -> bool:
+    def _takes_patches(self, name: str, known: dict[str, _Interval], chunk: int) -> bool:
         """Whether rows of the layer `name` go as patches: where a trial gives the same bounds as whole images.
 
-        Tried once a layer, at corners, edges and middle and with both signs, over made-up intervals of the layers
-        before in which no relaxation is exact. So a layer or a library whose patches fail or differ costs speed only.
+        Tried once a layer, at corners, edges and middle and with both signs, over a made-up input and made-up
+        intervals of the layers before in which no relaxation is exact, so the answer depends on no image. A layer or
+        a library whose patches fail or differ costs speed only.
         """
         if name not in self._patches:
             self._patches[name] = False
             shape = torch.Size(self._module[name].output_shape)
             if _lirpa.has_patches() and len(shape) == 4:
-                rows, signs = (part.to(self._device) for part in _trial(shape))
-                made_up = {layer: _made_up(low) for layer, (low, _) in known.items()}
+                rows, signs = _rows.trial(shape, self._device)
+                low, up = _rows.made_up((1, *self._input_shape), self._device)
+                x = _lirpa.bounded_input((low + up) / 2, low, up, self._device)
+                made_up = {layer: _rows.made_up(side.shape, self._device) for layer, (side, _) in known.items()}
                 with contextlib.suppress(*_lirpa.FAILURES):
                     whole, patched = (self._least(x, made_up, name, rows, signs, chunk, way) for way in (False, True))
                     self._patches[name] = bool(((whole - patched).abs() <= 1e-4 * (1 + whole.abs())).all())
@@ -233,30 +237,6 @@ class BoundEngine:
             fitting >= 1, "memory_gb", memory_gb, f"{2 * row / 1e9:.3g} or more for {self._name}", error=BoundsError
         )
         return min(CHUNK, fitting)
-
-
-def _signed_rows(rows: torch.Tensor, signs: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-    """Specification [1, M, ...] whose row i is `signs[i]` at neuron `rows[i]` of a layer [1, ...] of `shape`."""
-    matrix = torch.zeros(len(rows), int(np.prod(shape)), device=rows.device)
-    matrix[torch.arange(len(rows), device=rows.device), rows] = signs
-    matrix = matrix.view(len(rows), *shape[1:])
-    if matrix.ndim == 4:  # the strided convolutions run twice as fast this way on the CPU
-        matrix = matrix.contiguous(memory_format=torch.channels_last)
-    return matrix.unsqueeze(0)
-
-
-def _trial(shape: torch.Size) -> _Interval:
-    """Flat indices and signs of a few neurons of a layer [1, C, H, W]: corners, edges, middle, channels all over."""
-    _, channels, height, width = shape
-    places = [row * width + column for row in {0, height // 2, height - 1} for column in {0, width // 2, width - 1}]
-    rows = [7 * i % channels * height * width + place for i, place in enumerate(places)]
-    return torch.tensor(rows), torch.tensor([(-1.0) ** i for i in range(len(rows))])
-
-
-def _made_up(like: torch.Tensor) -> _Interval:
-    """Intervals around zero for a layer of the shape of `like`, no two alike and the same every time."""
-    low, up = torch.rand(2, *like.shape, generator=torch.Generator().manual_seed(0)) + 0.1
-    return -low.to(like.device), up.to(like.device)
 
 
 _ENGINES: weakref.WeakKeyDictionary[torch.nn.Module, BoundEngine] = weakref.WeakKeyDictionary()
