@@ -60,7 +60,7 @@ def margin_bounds(
         config: method, alpha-CROWN's steps, tolerance of a proof, memory.
         layers: also sum up the pre-activation bounds of every nonlinear layer.
         only_last: CROWN tightens the last nonlinear layer alone and keeps intervals in all before it. On
-            CIFAR100_resnet_small at radius 1/255 that is a sixth of the time for bounds 1 to 2 % lower: in front of a
+            CIFAR100_resnet_small at radius 1/255 that is a fifth of the time for bounds 1 to 2 % lower: in front of a
             few dense neurons intervals lose nearly everything that they lose.
 
     Returns:
