@@ -13,14 +13,15 @@ Of the library's interface this package uses `BoundedModule(model, global_input,
 `compute_bounds(x=, C=, method=, final_node_name=, bound_lower=, bound_upper=)`, `set_bound_opts`,
 `PerturbationLpNorm(norm=, x_L=, x_U=)`, `BoundedTensor(x, ptb)` and the nodes' `name`, `inputs`, `output_name`,
 `lower`, `upper`, `perturbed`; these are spelled alike in both. What is spelled differently is in `intermediate_name`,
-`fix_intermediate_name`, `optimized_lower` and `bounded_inputs`.
+`fix_intermediate_name`, `optimized_lower` and `bounded_inputs`. `Patches` of 0.3 is used where it takes the arguments
+of 0.3 (`signed_patches`), and nothing depends on it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
+import inspect
 import io
 import logging
 import re
@@ -34,6 +35,8 @@ from unittest import mock
 
 import numpy as np
 import torch
+
+from .twins import folded
 
 FAILURES = (
     NotImplementedError,
@@ -50,6 +53,9 @@ FAILURES = (
 
 OPTIONS = {"conv_mode": "patches", "sparse_features_alpha": False}
 """Matrix mode of 0.3 fails on some convolutions; sparse slopes of 0.3 fail where almost all neurons are unstable."""
+
+
+_Array = np.ndarray | torch.Tensor
 
 
 class UnsupportedOperation(Exception):
@@ -104,13 +110,15 @@ def fix_intermediate_name() -> str:
 def bounded_module(module: torch.nn.Module, input_shape: tuple[int, ...], device: torch.device) -> Any:
     """A `BoundedModule` over a copy of `module` for inputs [N, *input_shape], in eval mode, weights frozen.
 
+    Batch norms right behind convolutions become part of them: fewer passes over the coefficients.
+
     Raises:
         UnsupportedOperation: for an operation the library does not know.
     """
     from torch.onnx._globals import GLOBALS
 
     lirpa = library()
-    twin = copy.deepcopy(module).eval()  # the library moves and re-reads the weights it is given
+    twin = folded(module)  # a copy, because the library moves and re-reads the weights it is given
     example = torch.zeros(1, *input_shape, device=device)
     collected = _Collector()
     logger = logging.getLogger("auto_LiRPA.utils")
@@ -130,6 +138,29 @@ def bounded_module(module: torch.nn.Module, input_shape: tuple[int, ...], device
     for parameter in bounded.parameters():
         parameter.requires_grad_(False)
     return bounded
+
+
+def has_patches() -> bool:
+    """Whether the library's `Patches` can be made as `signed_patches` makes them, which is so in 0.3."""
+    patches = getattr(getattr(library(), "patches", None), "Patches", None)
+    wanted = {"patches", "stride", "padding", "shape", "unstable_idx", "output_shape"}
+    return patches is not None and wanted.issubset(inspect.signature(patches).parameters)
+
+
+def signed_patches(rows: torch.Tensor, signs: torch.Tensor, shape: torch.Size) -> Any:
+    """Specification whose row i is `signs[i]` at neuron `rows[i]` of an image layer [1, C, H, W], as patches.
+
+    The library carries such a row towards the input as a patch of the size of its receptive field, and turns it into
+    a whole image where the patch has become larger than one.
+    """
+    _, channels, _, width = shape
+    channel, place = rows // shape[2:].numel(), rows % shape[2:].numel()
+    values = torch.zeros(len(rows), 1, channels, 1, 1, device=rows.device)
+    values[torch.arange(len(rows), device=rows.device), 0, channel] = signs.view(-1, 1, 1)
+    where = (channel, place // width, place % width)
+    return library().patches.Patches(
+        values, stride=1, padding=0, shape=values.shape, unstable_idx=where, output_shape=list(shape)
+    )
 
 
 def optimized_lower(
@@ -154,7 +185,7 @@ def optimized_lower(
     return lower[0].detach()
 
 
-def bounded_input(center: np.ndarray, lower: np.ndarray, upper: np.ndarray, device: torch.device) -> Any:
+def bounded_input(center: _Array, lower: _Array, upper: _Array, device: torch.device) -> Any:
     """The box of one image, float32 [1, C, H, W] each, as the library takes it: element by element."""
     lirpa = library()
     low, up, mid = (torch.as_tensor(array).to(device) for array in (lower, upper, center))
