@@ -38,6 +38,7 @@ from nbutils.training import (
     recipe,
     train,
 )
+from nbutils.training.account import account
 from nbutils.training.costs import measure_losses
 from nbutils.training.crown import CrownBounds
 from nbutils.training.data import PAD, Loader, Pixels, augment, split
@@ -363,6 +364,20 @@ def test_second_stage_begins_with_the_averaged_weights_of_the_first(images, tmp_
         train(second, images, tmp_path / "second", progress=False)
     with pytest.raises(CheckpointError, match="found 'a checkpoint of toy'; allowed: other"):
         train(config(network="other"), images, tmp_path / "third", start=start, progress=False)
+
+
+def test_an_account_tells_every_stage(images, tmp_path):
+    train(config(epochs=1), images, tmp_path / "a", progress=False)
+    train(config(epochs=1, lr=0.02), images, tmp_path / "b", start=tmp_path / "a/last.pt", progress=False)
+    made_with, _, history = load_network(tmp_path / "b/last.pt")
+    assert account("here", made_with, history).startswith("here; 1 of 1 epochs, 0.0 h, seed 0, settings ")
+    train(config(epochs=1, lr=0.01), images, tmp_path / "c", start=tmp_path / "b/last.pt", progress=False)
+    made_with, _, history = load_network(tmp_path / "c/last.pt")
+    last, middle, first = account("here", made_with, history, tmp_path / "b/last.pt").split("begins with the averaged ")
+    assert last.startswith("here; 1 of 1 epochs")
+    assert "lr=0.02" in middle
+    assert middle.endswith("; which ")
+    assert "lr=0.02" not in first
 
 
 def test_callback_and_until(images, tmp_path):

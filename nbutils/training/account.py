@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from . import checkpoint
 from .config import TrainConfig
-from .loop import load_network
 from .onnx_import import file_hash, is_onnx
 
 
 def account(how: str, config: TrainConfig, history: Sequence[Mapping[str, Any]], start: Path | None = None) -> str:
-    """The recipe of a card: what was called, epochs, hours, seed, and the same of what the run began with.
+    """The recipe of a card: what was called, epochs, hours, seed, and the same of every earlier stage.
 
     Args:
         how: command or notebook with its settings.
@@ -21,12 +21,21 @@ def account(how: str, config: TrainConfig, history: Sequence[Mapping[str, Any]],
         start: checkpoint or ONNX file that it began with.
     """
     text = f"{how}; {_spent(config, history)}"
-    if start is None:
-        return text
+    return text if start is None else f"{text}; {origin(start)}"
+
+
+def origin(start: Path) -> str:
+    """What a run that begins with `start` builds on: the earlier run with its settings, and what that one began with.
+
+    Raises:
+        CheckpointError: a checkpoint that is damaged or none.
+    """
     if is_onnx(start):
-        return f"{text}; begins with the weights of {start.name}, sha256 {file_hash(start)}"
-    earlier, _, log = load_network(start)
-    return f"{text}; begins with the averaged weights of a run with {changed(earlier)}; {_spent(earlier, log)}"
+        return f"begins with the weights of {start.name}, sha256 {file_hash(start)}"
+    earlier, state = checkpoint.load(start)
+    text = f"begins with the averaged weights of a run with {changed(earlier)}; {_spent(earlier, state['history'])}"
+    before = state.get("origin", "")  # checkpoints of version 0.1 have none
+    return f"{text}; which {before}" if before else text
 
 
 def changed(config: TrainConfig) -> str:

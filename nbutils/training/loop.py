@@ -19,6 +19,7 @@ from ..randomness import stream
 from ..records import ImageSet
 from ..resnets import ResNet, build
 from . import checkpoint, log
+from .account import origin
 from .batches import adversarial_batch
 from .config import TrainConfig
 from .data import Loader, Pixels, check_images, split
@@ -38,7 +39,16 @@ class TrainingError(WorkbenchError):
 class Trainer:
     """State of one run in `out`; made from the last checkpoint there, or from the seed."""
 
-    def __init__(self, config: TrainConfig, images: ImageSet, out: Path, device: torch.device, network: ResNet) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        images: ImageSet,
+        out: Path,
+        device: torch.device,
+        network: ResNet,
+        began: str = "",  # what the first weights are, in words
+    ) -> None:
+        self.began = began
         self.config, self.out, self.device = config, out, device
         self.network = network.to(device)
         check_images(config, images)
@@ -187,6 +197,7 @@ class Trainer:
             "epoch": self.epoch,
             "step": self.step,
             "best": self.best,
+            "origin": self.began,
             "history": self.history,
             "network": self.network.state_dict(),
             "average": self.average,
@@ -234,7 +245,8 @@ def train(
         TrainingError: when the loss is no longer finite.
     """
     config, network = first_weights(config, start)
-    trainer = Trainer(config, images, out, pick_device(device), network)
+    began = "" if start is None else origin(start)
+    trainer = Trainer(config, images, out, pick_device(device), network, began)
     text = json.dumps(config.as_dict(), indent=2) + "\n"
     checkpoint.write_atomically(out / "config.json", lambda file: file.write(text.encode()))
     last = config.epochs if until is None else min(until, config.epochs)
