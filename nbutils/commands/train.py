@@ -59,8 +59,9 @@ def run(args: argparse.Namespace) -> None:
     from ..staging import check_writable
     from ..training.account import account
     from ..training.config import recipe
-    from ..training.loop import LAST, load_network, train
+    from ..training.loop import LAST, train
     from ..training.onnx_export import export_onnx
+    from ..training.weights import load_network
 
     if args.threads is not None:
         require(args.threads >= 1, "threads", args.threads, "1 or more")
@@ -114,7 +115,7 @@ def draw_curves(folder: Path, target: Path) -> None:
 def print_costs(network: str, device: str) -> None:
     """A line for each loss: milliseconds an image and multiples of the raw forward and backward pass."""
     from ..training.costs import measure_losses
-    from ..training.loop import pick_device
+    from ..training.weights import pick_device
 
     for cost in measure_losses(network, device=pick_device(device).type):
         name = f"{cost.name}, {cost.images} images"

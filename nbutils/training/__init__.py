@@ -3,10 +3,11 @@
 from .checkpoint import CheckpointError
 from .config import RECIPES, TrainConfig, recipe
 from .log import TrainingLog, read_log
-from .loop import TrainingError, load_network, train
+from .loop import TrainingError, train
 from .losses import LOSSES
 from .onnx_export import export_onnx, onnx_bytes
 from .onnx_import import import_onnx
+from .weights import load_network
 
 __all__ = [
     "LOSSES",

@@ -6,7 +6,6 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +14,16 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ..errors import WorkbenchError, require
-from ..randomness import stream
 from ..records import ImageSet
-from ..resnets import ResNet, build
+from ..resnets import ResNet
 from . import checkpoint, log
 from .account import origin
 from .batches import adversarial_batch
 from .config import TrainConfig
 from .data import Loader, Pixels, check_images, split
 from .log import Step
-from .losses import LOSSES, certified_init, perturb, training_loss
-from .onnx_import import import_onnx, is_onnx
+from .losses import LOSSES, perturb, training_loss
+from .weights import averaged_network, first_weights, pick_device
 
 LAST, BEST = "last.pt", "best.pt"
 VALIDATED = 500  # validation images that are attacked after each epoch
@@ -260,68 +258,6 @@ def train(
             if on_epoch is not None:
                 on_epoch(trainer.history)
     return averaged_network(config, trainer.average)
-
-
-def initial_network(config: TrainConfig) -> ResNet:
-    """The network of `config` with weights drawn from its seed alone."""
-    generator_seed = int(stream(config.seed, "weights", config.network).integers(2**62))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(generator_seed)
-        network = build(config.network)
-        if config.init == "certified":
-            certified_init(network)
-    return network
-
-
-def first_weights(config: TrainConfig, start: Path | None) -> tuple[TrainConfig, ResNet]:
-    """The settings with the fingerprint of their first weights, and a network with those weights.
-
-    Raises:
-        CheckpointError, NetworkError: when `start` is damaged or of another network.
-    """
-    if start is None:
-        require(not config.start, "start", config.start, "empty, or the checkpoint with that fingerprint")
-        return config, initial_network(config)
-    if is_onnx(start):
-        network = import_onnx(start, config.network)
-        return replace(config, start=checkpoint.fingerprint(network.state_dict())), network
-    earlier, state = checkpoint.load(start)
-    require(
-        earlier.network == config.network,
-        str(start),
-        f"a checkpoint of {earlier.network}",
-        config.network,
-        error=checkpoint.CheckpointError,
-    )
-    return replace(config, start=checkpoint.fingerprint(state["average"])), averaged_network(config, state["average"])
-
-
-def averaged_network(config: TrainConfig, average: dict[str, Tensor]) -> ResNet:
-    """A network on the CPU with the averaged weights, in evaluation mode."""
-    network = build(config.network)
-    network.load_state_dict({name: value.cpu() for name, value in average.items()})
-    return network.eval()
-
-
-def load_network(path: Path) -> tuple[TrainConfig, ResNet, list[dict[str, Any]]]:
-    """Recipe, averaged network in evaluation mode and log of a checkpoint."""
-    config, state = checkpoint.load(path)
-    return config, averaged_network(config, state["average"]), state["history"]
-
-
-def pick_device(name: str) -> torch.device:
-    """`auto`, `cpu` or `cuda` as a device, TF32 off.
-
-    Raises:
-        ParameterError: for another name, or for CUDA where there is none.
-    """
-    require(name in ("auto", "cpu", "cuda"), "device", name, "auto, cpu, cuda")
-    if name == "cpu" or not torch.cuda.is_available():
-        require(name != "cuda", "device", name, "auto or cpu: no CUDA device is available")
-        return torch.device("cpu")
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    return torch.device("cuda")
 
 
 def _optimizer(network: ResNet, config: TrainConfig) -> torch.optim.SGD:

@@ -23,8 +23,9 @@ from .account import account, changed
 from .config import RECIPES, TrainConfig, recipe
 from .data import Loader, check_images, split
 from .log import Step, TrainingLog, read_log, training_log
-from .loop import LAST, first_weights, load_network, pick_device, train
+from .loop import LAST, train
 from .onnx_export import export_onnx
+from .weights import first_weights, load_network, pick_device
 
 SOURCES = ("embedded", "cifar100", "tinyimagenet", "npz", "folder")
 """Image sources a network can be trained on; of the data sets their training split."""
