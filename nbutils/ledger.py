@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sqlite3
+import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -21,6 +22,8 @@ from .errors import LedgerError
 from .records import Normalization, Verdict
 
 FORMAT = 1
+WAIT = 60.0
+"""Seconds to wait for another process that holds the file."""
 _COLUMNS = tuple(f.name for f in dataclasses.fields(Verdict))
 _QUOTED = ", ".join(f'"{name}"' for name in _COLUMNS)  # "index" is a word of SQL
 _TABLES = (
@@ -44,7 +47,7 @@ class Ledger(AbstractContextManager["Ledger"]):
         self.path = Path(path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None)
+            self._db = sqlite3.connect(self.path, timeout=WAIT, isolation_level=None)
         except (OSError, sqlite3.Error) as error:
             raise LedgerError(
                 f"{self.path}: cannot be opened as a ledger ({error}). Give the path of a file in a writable folder."
@@ -56,7 +59,7 @@ class Ledger(AbstractContextManager["Ledger"]):
             raise
 
     def _prepare(self, run: dict[str, Any]) -> None:
-        self._db.execute("PRAGMA journal_mode=WAL")
+        self._switch_to_wal()
         self._db.execute("PRAGMA synchronous=NORMAL")
         wanted = {"format": FORMAT, **run}
         self._db.execute("BEGIN IMMEDIATE")
@@ -81,6 +84,18 @@ class Ledger(AbstractContextManager["Ledger"]):
         (state,) = self._db.execute("PRAGMA quick_check").fetchone()
         if state != "ok":
             raise LedgerError(f"{self.path}: damaged ({state}). Move it away and start again; nothing was changed.")
+
+    def _switch_to_wal(self) -> None:
+        """Take the journal mode; SQLite itself does not wait for that where another process opens the file too."""
+        deadline = time.monotonic() + WAIT
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.02)
 
     def add(self, verdict: Verdict) -> None:
         """Commit one verdict; an image (with its label) that is already there keeps its first."""

@@ -6,10 +6,12 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 
 import numpy as np
 import pytest
 
+from nbutils import ledger
 from nbutils.config import AttackConfig, SelectionConfig
 from nbutils.errors import LedgerError
 from nbutils.ledger import Ledger, run_key
@@ -191,3 +193,19 @@ def test_two_processes_share_a_ledger(tmp_path):
     assert [process.wait() for process in both] == [0, 0]
     with Ledger(path, KEY) as ledger:
         assert len(ledger) == 301
+
+
+def test_opening_waits_for_another_process_that_opens(tmp_path, monkeypatch):
+    path = tmp_path / "run.sqlite"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")  # what a process does that is just creating the ledger
+    monkeypatch.setattr(ledger, "WAIT", 0.1)
+    with pytest.raises(LedgerError, match="database is locked.*Another process holds it"):
+        Ledger(path, {"network": "x"})
+    monkeypatch.setattr(ledger, "WAIT", 60.0)
+    release = threading.Timer(0.3, other.execute, ["ROLLBACK"])
+    release.start()
+    with Ledger(path, {"network": "x"}) as book:
+        assert len(book) == 0
+    release.join()
+    other.close()
