@@ -7,6 +7,8 @@ import dataclasses
 import errno
 import json
 import resource
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -46,6 +48,7 @@ from nbutils.training.interval import IntervalPass, batch_statistics, running_st
 from nbutils.training.log import LogError
 from nbutils.training.losses import Batch, certified_init, perturb, resting, shi_regularizer, training_loss
 from nbutils.training.onnx_export import own_initializers
+from nbutils.training.plan import plan_run
 
 
 @pytest.fixture(autouse=True)
@@ -341,6 +344,46 @@ def test_two_runs_and_a_killed_and_resumed_run_give_the_same_weights(images, tmp
     assert not same_weights(whole, other)
 
 
+def test_a_run_goes_on_with_its_own_images_only(images, tmp_path):
+    train(config(epochs=2), images, tmp_path, progress=False, until=1)
+    turned = images.take(range(len(images) - 1, -1, -1))
+    for others in (images.take(range(len(images) - 1)), turned):
+        before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        with pytest.raises(
+            CheckpointError, match=r"last.pt: images: found .*not those of the run'; .*new output"
+        ):
+            train(config(epochs=2), others, tmp_path, progress=False)
+        with pytest.raises(CheckpointError, match=r"last.pt: images"):
+            plan_run(config(epochs=2), others, folder=tmp_path)
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    train(config(epochs=2), images, tmp_path, progress=False)
+    assert len(load_network(tmp_path / "last.pt")[2]) == 2
+
+
+def test_one_process_at_a_time_trains_in_a_folder(images, tmp_path):
+    """Another process holds the folder; when it is killed, the next run goes on without any cleaning up."""
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys, time; from pathlib import Path; from nbutils.training.folder import held\n"
+            "with held(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)",
+            str(tmp_path / "run"),
+        ],
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(TrainingError, match="run: found another process that trains there; allowed: one at a time"):
+            train(config(epochs=1), images, tmp_path / "run", progress=False)
+        assert not (tmp_path / "run/last.pt").exists()
+    finally:
+        holder.kill()
+        holder.wait()
+    train(config(epochs=1), images, tmp_path / "run", progress=False)
+    assert (tmp_path / "run/last.pt").exists()
+
+
 @pytest.mark.parametrize("loss", ["none", "crown-ibp", "crown-ibp-fused", "exp-ibp"])
 def test_training_learns(images, loss, tmp_path):
     train(config(epochs=8, loss=loss, weight=0.2, ramp_epochs=2, box=0.1, lr=0.1), images, tmp_path, progress=False)
@@ -457,12 +500,12 @@ def test_full_disk_keeps_what_was_there(finished, monkeypatch):
     with pytest.raises(ExportError, match="no space left on the disk"):
         checkpoint.save(path, settings, state)
     assert path.read_bytes() == before
-    assert sorted(p.name for p in finished.iterdir()) == ["best.pt", "config.json", "last.pt", "log.jsonl"]
+    assert sorted(p.name for p in finished.iterdir()) == [".lock", "best.pt", "config.json", "last.pt", "log.jsonl"]
 
 
 def test_unwritable_folder(images, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ExportError, match="could not be written"):
+    with pytest.raises(ExportError, match="file: cannot be written"):
         train(config(epochs=1), images, tmp_path / "file", progress=False)
 
 

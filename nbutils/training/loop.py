@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ..errors import WorkbenchError, require
+from ..errors import require
 from ..records import ImageSet
 from ..resnets import ResNet
 from . import checkpoint, log
@@ -21,21 +22,17 @@ from .account import origin
 from .batches import adversarial_batch
 from .config import TrainConfig
 from .data import Loader, Pixels, check_images, split
+from .folder import TrainedOn, TrainingError, check_same_images, held
 from .log import Step
-from .losses import LOSSES, perturb, training_loss
+from .losses import LOSSES, training_loss
+from .validation import validate
 from .weights import averaged_network, first_weights, pick_device
 
 LAST, BEST = "last.pt", "best.pt"
-VALIDATED = 500  # validation images that are attacked after each epoch
-VALIDATION_STEPS = 5  # PGD steps of that attack, half the radius each
-
-
-class TrainingError(WorkbenchError):
-    """A run that cannot go on."""
 
 
 class Trainer:
-    """State of one run in `out`; made from the last checkpoint there, or from the seed."""
+    """State of one run in `out`, at its beginning until `resume` is called."""
 
     def __init__(
         self,
@@ -53,6 +50,7 @@ class Trainer:
         training, validation = split(images, config.validation)
         self.loader = Loader(training, config, device)
         self.validation = validation
+        self.images = TrainedOn.of(images)
         self.pixels = Pixels(images.normalization, device)
         if config.channels_last:
             self.network = self.network.to(memory_format=torch.channels_last)
@@ -66,8 +64,17 @@ class Trainer:
             from .crown import CrownBounds
 
             self.crown = CrownBounds(self.network, device)
-        if (out / LAST).exists():
-            self._restore(checkpoint.load(out / LAST, config)[1])
+
+    def resume(self) -> None:
+        """Go on from the last checkpoint, where the folder has one.
+
+        Raises:
+            CheckpointError: when it is damaged, or of other settings or images.
+        """
+        if (self.out / LAST).exists():
+            state = checkpoint.load(self.out / LAST, self.config)[1]
+            check_same_images(self.out / LAST, state, self.images)
+            self._restore(state)
 
     def run_epoch(self, progress: bool = True, on_batch: Callable[[Step], None] | None = None) -> dict[str, Any]:
         """Train one epoch, validate, write the checkpoints and the log; returns the epoch's row of the log."""
@@ -75,7 +82,9 @@ class Trainer:
         row = {"epoch": self.epoch, **self._train(progress, on_batch), "lr": self._rate(self.step - 1)}
         row["weight"], row["box"], _ = self.config.certified_at(self.epoch + 1)
         row["train_seconds"] = round(time.perf_counter() - started, 2)
-        row |= self._validate()
+        row |= validate(
+            averaged_network(self.config, self.average).to(self.device), self.validation, self.pixels, self.config.eps
+        )
         row["seconds"] = round(time.perf_counter() - started, 2)
         self.epoch += 1
         self.history.append(row)
@@ -165,37 +174,13 @@ class Trainer:
         cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / span)))
         return self.config.lr * (self.config.lr_end + (1 - self.config.lr_end) * cosine)
 
-    def _validate(self) -> dict[str, Any]:
-        """Clean and PGD accuracy of the averaged weights on the images set aside, in per cent."""
-        if not len(self.validation):
-            return {}
-        network = averaged_network(self.config, self.average).to(self.device)
-        clean = attacked = 0
-        count = min(VALIDATED, len(self.validation))
-        for first in range(0, len(self.validation), 500):
-            part = self.validation.take(range(first, min(first + 500, len(self.validation))))
-            pixels = torch.from_numpy(part.pixels).to(self.device)
-            labels = torch.from_numpy(part.labels).to(self.device)
-            points = self.pixels.to_network(pixels)
-            with torch.no_grad():
-                clean += (network(points).argmax(1) == labels).sum().item()
-            if first < count:
-                kept = slice(0, count - first)
-                lower, upper = self.pixels.box(pixels[kept], self.config.eps)
-                points = perturb(network, points[kept], lower, upper, labels[kept], VALIDATION_STEPS, 0.5)
-                with torch.no_grad():
-                    attacked += (network(points).argmax(1) == labels[kept]).sum().item()
-        return {
-            "validation_clean": round(100 * clean / len(self.validation), 2),
-            "validation_pgd": round(100 * attacked / count, 2),
-        }
-
     def _state(self) -> dict[str, Any]:
         return {
             "epoch": self.epoch,
             "step": self.step,
             "best": self.best,
             "origin": self.began,
+            "images": asdict(self.images),
             "history": self.history,
             "network": self.network.state_dict(),
             "average": self.average,
@@ -236,27 +221,29 @@ def train(
         on_batch: called after each batch.
 
     Raises:
-        CheckpointError: when `out` holds a damaged checkpoint or another run.
+        CheckpointError: when `out` holds a damaged checkpoint, another run or one on other images.
         ExportError: when `out` cannot be written.
         ImageError, ParameterError: when images and network do not fit.
         NetworkError: when the ONNX file to start from holds another network.
-        TrainingError: when the loss is no longer finite.
+        TrainingError: when the loss is no longer finite, or another process trains in `out`.
     """
     config, network = first_weights(config, start)
     began = "" if start is None else origin(start)
     trainer = Trainer(config, images, out, pick_device(device), network, began)
-    text = json.dumps(config.as_dict(), indent=2) + "\n"
-    checkpoint.write_atomically(out / "config.json", lambda file: file.write(text.encode()))
-    last = config.epochs if until is None else min(until, config.epochs)
-    with tqdm(
-        total=config.epochs, initial=trainer.epoch, desc=config.network, unit="epoch", disable=not progress
-    ) as bar:
-        while trainer.epoch < last:
-            row = trainer.run_epoch(progress, on_batch)
-            bar.update()
-            bar.set_postfix({key: row[key] for key in ("loss", "validation_clean", "validation_pgd") if key in row})
-            if on_epoch is not None:
-                on_epoch(trainer.history)
+    with held(out):
+        trainer.resume()
+        text = json.dumps(config.as_dict(), indent=2) + "\n"
+        checkpoint.write_atomically(out / "config.json", lambda file: file.write(text.encode()))
+        last = config.epochs if until is None else min(until, config.epochs)
+        with tqdm(
+            total=config.epochs, initial=trainer.epoch, desc=config.network, unit="epoch", disable=not progress
+        ) as bar:
+            while trainer.epoch < last:
+                row = trainer.run_epoch(progress, on_batch)
+                bar.update()
+                bar.set_postfix({key: row[key] for key in ("loss", "validation_clean", "validation_pgd") if key in row})
+                if on_epoch is not None:
+                    on_epoch(trainer.history)
     return averaged_network(config, trainer.average)
 
 

@@ -22,6 +22,7 @@ from . import checkpoint, log
 from .account import account, changed
 from .config import RECIPES, TrainConfig, recipe
 from .data import Loader, check_images, split
+from .folder import TrainedOn, check_same_images
 from .log import Step, TrainingLog, read_log, training_log
 from .loop import LAST, train
 from .onnx_export import export_onnx
@@ -152,7 +153,7 @@ def plan_run(
         device: auto, cpu or cuda.
 
     Raises:
-        CheckpointError: when `folder` holds a run of other settings.
+        CheckpointError: when `folder` holds a run of other settings or on other images.
         ExportError: when a folder cannot be written, or the ONNX file would replace one of the repository.
         ImageError, NetworkError, ParameterError: when images, network, `start` and settings do not fit.
     """
@@ -174,7 +175,7 @@ def plan_run(
         error=ExportError,
     )
     if (folder / LAST).exists():
-        checkpoint.load(folder / LAST, config)
+        check_same_images(folder / LAST, checkpoint.load(folder / LAST, config)[1], TrainedOn.of(images))
     for needed in (folder, target.parent):
         check_writable(needed)
     return Plan(config, network.to(place), images, folder, target, start, place)

@@ -1,0 +1,79 @@
+"""The folder of a run: one process at a time trains in it, and always on the same images."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ..errors import WorkbenchError, require
+from ..records import ImageSet
+from ..staging import check_writable
+from .checkpoint import CheckpointError
+
+LOCK = ".lock"
+
+
+class TrainingError(WorkbenchError):
+    """A run that cannot go on."""
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep every other process from training in `folder` while the block runs; the system lets go of a killed one.
+
+    Raises:
+        ExportError: when the folder cannot be written.
+        TrainingError: when another process trains there.
+    """
+    check_writable(folder)
+    folder.mkdir(parents=True, exist_ok=True)  # the lock stays behind: removing it would let two processes in
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise TrainingError(
+            f"{folder}: found another process that trains there; allowed: one at a time. "
+            "Wait for it, or choose another folder."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """What a checkpoint keeps of its images: enough to tell them from others."""
+
+    source: str
+    count: int
+    sha256: str  # over pixels, labels and order, which decide the weights as the settings do
+
+    @classmethod
+    def of(cls, images: ImageSet) -> TrainedOn:
+        return cls(images.source, len(images), hashlib.sha256("\n".join(images.keys).encode()).hexdigest())
+
+
+def check_same_images(path: Path, state: Mapping[str, Any], images: TrainedOn) -> None:
+    """Refuse to go on from the checkpoint `path` on other images than it was made with.
+
+    Raises:
+        CheckpointError: when they differ in number, pixels, labels or order.
+    """
+    if "images" not in state:  # a checkpoint of version 0.1
+        return
+    known = TrainedOn(**state["images"])
+    require(
+        known.sha256 == images.sha256,
+        f"{path}: images",
+        f"{images.count} of {images.source}, not those of the run",
+        f"the {known.count} of {known.source} that it was started with, in the same order",
+        "Use a new output folder, or those images",
+        error=CheckpointError,
+    )
