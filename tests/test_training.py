@@ -349,9 +349,7 @@ def test_a_run_goes_on_with_its_own_images_only(images, tmp_path):
     turned = images.take(range(len(images) - 1, -1, -1))
     for others in (images.take(range(len(images) - 1)), turned):
         before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-        with pytest.raises(
-            CheckpointError, match=r"last.pt: images: found .*not those of the run'; .*new output"
-        ):
+        with pytest.raises(CheckpointError, match=r"last.pt: images: found .*not those of the run'; .*new output"):
             train(config(epochs=2), others, tmp_path, progress=False)
         with pytest.raises(CheckpointError, match=r"last.pt: images"):
             plan_run(config(epochs=2), others, folder=tmp_path)
