@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 from . import plain_json
 from .attack import run_attack
 from .bounds import margin_bounds
-from .config import AttackConfig, BoundsConfig, check_eps, check_method
+from .config import AttackConfig, BoundsConfig, SelectionConfig, check_eps, check_method
 from .errors import LedgerError, require
 from .figures import Figure, figure_name
 from .funnel import check_fit
@@ -62,35 +62,37 @@ class Evaluation:
     eps: float
     shares: dict[str, Share]
     seconds: dict[str, float]  # mean seconds of an image that the step was run on; empty where nobody timed it
+    attack: AttackConfig  # of `pgd`
 
     def figures(self, command: str) -> dict[str, Figure]:
         """The shares as a card's figures, with the command that measured them."""
         figures = {}
         for name, share in self.shares.items():
             eps = None if name == "clean" else self.eps
+            size = (self.attack.steps, self.attack.restarts) if name == "pgd" else (None, None)
             text = f"{share.n} {self.source} images" + ("" if eps is None else f", eps {eps:.6g}")
             value, low, high = (round(number, 2) for number in (share.percent, share.low, share.high))
-            figures[figure_name(name)] = Figure(value, "%", text, command, low, high, share.n, eps)
+            figures[figure_name(name)] = Figure(value, "%", text, command, low, high, share.n, eps, *size)
         return figures
 
 
-def evaluation_of(verdicts: Sequence[Verdict], network: str, source: str, *, eps: float, method: str) -> Evaluation:
+def evaluation_of(verdicts: Sequence[Verdict], network: str, source: str, config: SelectionConfig) -> Evaluation:
     """The same accuracies out of the funnel's `verdicts`, which settle them without a further computation.
 
     Clean is what is not misclassified. PGD is what is verified or open: no attack breaks a verified image, and the full
-    one has failed on an open image. `method` is what is verified, the cheaper bounds that settled an image included.
+    one has failed on an open image. Verified is what `config.bounds.method` or a cheaper bound settled.
 
     Args:
         verdicts: of the funnel's first stage, one for each image; a second stage's attack is another one than PGD.
         network, source: names for the record.
-        eps, method: radius (pixel units) and bound method that the verdicts are about.
+        config: radius, attack and bounds that the verdicts are about.
     """
     require(len(verdicts) > 0, "verdicts", 0, "those of at least one image")
     status = Counter(verdict.status for verdict in verdicts)
     survived = status["verified"] + status["open"]
-    counts = {"clean": survived + status["attacked"], "pgd": survived, method: status["verified"]}
+    counts = {"clean": survived + status["attacked"], "pgd": survived, config.bounds.method: status["verified"]}
     shares = {name: Share(count, len(verdicts)) for name, count in counts.items()}
-    return Evaluation(network, source, eps, shares, {})
+    return Evaluation(network, source, config.eps, shares, {}, config.attack)
 
 
 def wilson(count: int, n: int, z: float = 1.959964) -> tuple[float, float]:
@@ -169,7 +171,7 @@ def evaluate(
             counts[name] += log.margins.get((image_id, step), -math.inf) > threshold
     seconds = {name: log.mean_seconds(step) for name, step in steps.items()}
     shares = {name: Share(count, len(images)) for name, count in counts.items()}
-    return Evaluation(network.name, images.source, eps, shares, seconds)
+    return Evaluation(network.name, images.source, eps, shares, seconds, attack)
 
 
 class _Record:

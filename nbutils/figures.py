@@ -16,7 +16,7 @@ from .config import METHODS
 from .errors import NetworkError, require
 
 _TEXTS = ("unit", "measured_on", "source")
-_KNOWN = ("low", "high", "n", "eps")
+_KNOWN = ("low", "high", "n", "eps", "steps", "restarts")
 
 
 def figure_name(step: str) -> str:
@@ -41,6 +41,8 @@ class Figure:
     high: float | None = None
     n: int | None = None  # number of images measured
     eps: float | None = None  # radius, L-infinity, pixel units; None where there is none, or where nobody noted it
+    steps: int | None = None  # of the attack; both or none, as the interval's ends
+    restarts: int | None = None
 
     def __str__(self) -> str:
         ends = (self.low, self.high)
@@ -67,7 +69,8 @@ def read_figures(entries: object, path: Path) -> Mapping[str, Figure]:
     figures = {}
     for key, entry in entries.items():  # type: ignore[attr-defined]
         where = f"{path}: figure {key}"
-        allowed = "value (a number), unit, measured_on, source (texts), and where known low, high, n, eps (numbers)"
+        known = ", ".join(_KNOWN)
+        allowed = f"value (a number), unit, measured_on, source (texts), and where known {known} (numbers)"
         ok = isinstance(entry, dict) and {"value", *_TEXTS} <= set(entry) <= {"value", *_TEXTS, *_KNOWN}
         numbers = [entry[name] for name in ("value", *_KNOWN) if name in entry] if ok else []
         ok = ok and all(map(is_number, numbers)) and all(isinstance(entry[text], str) for text in _TEXTS)
@@ -83,6 +86,15 @@ def _check_numbers(figure: Figure, name: str, where: str) -> None:
     require(whole, f"{where}: low, high", ends, f"both ends of an interval around {figure.value:g}", error=NetworkError)
     count = figure.n is None or (isinstance(figure.n, int) and figure.n >= 1)
     require(count, f"{where}: n", figure.n, "a number of images, 1 or more", error=NetworkError)
+    attack = (figure.steps, figure.restarts)
+    counted = all(isinstance(number, int) for number in attack) and attack[0] >= 0 and attack[1] >= 1
+    require(
+        attack == (None, None) or counted,
+        f"{where}: steps, restarts",
+        attack,
+        "whole numbers, steps from 0 and restarts from 1, both or none",
+        error=NetworkError,
+    )
     radius = figure.eps is None or 0 < figure.eps < 1
     require(radius, f"{where}: eps", figure.eps, "a radius in pixel units, above 0 and below 1", error=NetworkError)
     if name in ACCURACIES:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from . import config
 from .cards import depth, read_card, stem, stored_floats
-from .config import PUBLISHED_EPS
+from .config import PUBLISHED_EPS, AttackConfig
 from .errors import require
 from .figures import ACCURACIES, CLEAN, CROWN, PGD, Figure
 from .onnx_files import parse, ports, read_bytes
@@ -59,6 +59,11 @@ PUBLISHED: Mapping[str, Published] = {
 }
 """The published table, in its order."""
 
+PUBLISHED_MEASURE = Figure(
+    0.0, "%", "all test images", SOURCE, eps=PUBLISHED_EPS, steps=AttackConfig.steps, restarts=AttackConfig.restarts
+)
+"""How the published accuracies were measured; its own value says nothing."""
+
 
 @dataclass(frozen=True, eq=False)
 class NetworkFile:
@@ -93,9 +98,9 @@ class Entry:
         return None if self.published is None else self.published.accuracy(name)
 
     def difference(self, name: str) -> float | None:
-        """Measured minus published, in percentage points; None unless both are known, and at one radius."""
+        """Measured minus published, in percentage points; None unless both are known, and by one measure."""
         figure, published = self.measured(name), self.published_accuracy(name)
-        if figure is None or published is None or not (name == CLEAN or at_published_radius(figure)):
+        if figure is None or published is None or not measured_as_published(name, figure):
             return None
         return figure.value - published
 
@@ -118,9 +123,22 @@ def same_radius(eps: float | None, other: float | None) -> bool:
     return eps is not None and other is not None and math.isclose(eps, other, rel_tol=1e-3)
 
 
-def at_published_radius(figure: Figure) -> bool:
-    """Whether `figure` was measured at 1/255, the radius of the published table."""
-    return same_radius(figure.eps, PUBLISHED_EPS)
+def same_attack(figure: Figure, other: Figure) -> bool:
+    """Whether two figures took as many steps and restarts; what nobody noted equals nothing."""
+    ours = (figure.steps, figure.restarts)
+    return None not in ours and ours == (other.steps, other.restarts)
+
+
+def same_measure(name: str, figure: Figure, other: Figure) -> bool:
+    """Whether two figures called `name` may be compared: the same radius, PGD of the same size."""
+    if name == CLEAN:
+        return True
+    return same_radius(figure.eps, other.eps) and (name != PGD or same_attack(figure, other))
+
+
+def measured_as_published(name: str, figure: Figure) -> bool:
+    """Whether `figure`, called `name`, was measured as the published table was: at 1/255, PGD with 100 steps x 20."""
+    return same_measure(name, figure, PUBLISHED_MEASURE)
 
 
 def read_zoo(names: Sequence[str] = (), folder: Path | None = None) -> tuple[Entry, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from .evaluate import Evaluation
 from .figures import CLEAN, CROWN, PGD, figure_name
-from .zoo import Entry, same_radius
+from .zoo import Entry, same_measure, same_radius
 from .zoo_sample import Sample
 from .zoo_tables import plain, signed, title
 
@@ -25,7 +25,9 @@ def of_table(entries: Sequence[Entry]) -> str:
         if parts:
             sentences.append(f"**{plain(entry.name)}**, in points from the published: {', '.join(parts)}.")
         elif entry.published is not None and any(entry.measured(name) for name in (CLEAN, PGD, CROWN)):
-            sentences.append(f"**{plain(entry.name)}** was measured at another radius than the published one.")
+            sentences.append(
+                f"**{plain(entry.name)}** was measured at another radius, or with another PGD, than the published one."
+            )
         missing = [title(name) for name in (CLEAN, PGD, CROWN) if entry.measured(name) is None]
         if missing:
             sentences.append(
@@ -98,7 +100,7 @@ def of_sample(entries: Sequence[Entry], sample: Sample) -> str:
         inside, outside, silent = [], [], []
         for key, figure in figures.items():
             card = cards[name].measured(key)
-            if card is None or not (key == CLEAN or same_radius(card.eps, figure.eps)):
+            if card is None or not same_measure(key, card, figure):
                 silent.append(title(key))
                 continue
             low, high = figure.low or 0.0, figure.high or 0.0
@@ -106,7 +108,7 @@ def of_sample(entries: Sequence[Entry], sample: Sample) -> str:
             (inside if low <= card.value <= high else outside).append(text)
         parts = [f"inside the interval measured here: {', '.join(inside)}"] if inside else []
         parts += [f"**outside**: {', '.join(outside)}"] if outside else []
-        parts += [f"the card states no {', '.join(silent)} at this radius"] if silent else []
+        parts += [f"the card states no {', '.join(silent)} with these settings"] if silent else []
         lines.append(f"- **{plain(name)}**, what its card says: {'; '.join(parts)}.")
     listed = "\n".join(lines)
     return f"{listed}\n\nOf {sample.images} images an interval is wide: it can contradict a card, hardly confirm it."

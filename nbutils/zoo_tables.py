@@ -13,11 +13,12 @@ from pathlib import Path
 from .config import METHODS
 from .errors import ExportError
 from .figures import CLEAN, CROWN, PGD, Figure, figure_name
-from .zoo import Entry, at_published_radius
+from .zoo import PUBLISHED_MEASURE, Entry, same_attack, same_radius
 
 NONE, MINUS, TO = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{EN DASH}"
 CSV_COLUMNS = (
-    "network", "figure", "status", "eps", "measured", "low", "high", "images", "published", "difference",
+    "network", "figure", "status", "eps", "steps", "restarts", "measured", "low", "high", "images", "published",
+    "difference",
 )  # fmt: skip
 _TITLES = {CLEAN: "clean", PGD: "PGD"} | {
     figure_name(method): method.upper().replace("ALPHA", "\N{GREEK SMALL LETTER ALPHA}") for method in METHODS
@@ -25,16 +26,22 @@ _TITLES = {CLEAN: "clean", PGD: "PGD"} | {
 
 
 def title(name: str, figure: Figure | None = None) -> str:
-    """Short name of an accuracy: `clean`, `PGD`, `CROWN`; with its radius where that is not the published one."""
-    note = radius_note(name, figure)
+    """Short name of an accuracy: `clean`, `PGD`, `CROWN`; and radius and attack that are not the published ones."""
+    note = measure_note(name, figure)
     return _TITLES[name] + (f" ({note})" if note else "")
 
 
-def radius_note(name: str, figure: Figure | None) -> str:
-    """At which radius `figure` was measured, empty where it is the published one or the accuracy has none."""
-    if figure is None or name == CLEAN or at_published_radius(figure):
+def measure_note(name: str, figure: Figure | None) -> str:
+    """Radius and size of the attack that `figure` was measured with, where they are not the published ones."""
+    if figure is None or name == CLEAN:
         return ""
-    return "radius unknown" if figure.eps is None else f"at {figure.eps * 255:.3g}/255"
+    notes = []
+    if not same_radius(figure.eps, PUBLISHED_MEASURE.eps):
+        notes.append("radius unknown" if figure.eps is None else f"at {figure.eps * 255:.3g}/255")
+    if name == PGD and not same_attack(figure, PUBLISHED_MEASURE):
+        known = None not in (figure.steps, figure.restarts)
+        notes.append(f"{figure.steps} x {figure.restarts} steps" if known else "steps unknown")
+    return ", ".join(notes)
 
 
 def status(entry: Entry, name: str) -> str:
@@ -45,14 +52,14 @@ def status(entry: Entry, name: str) -> str:
 
 
 def accuracy_csv(entries: Iterable[Entry]) -> str:
-    """A row for each network and accuracy: per cent, radius in pixel units, empty where unknown."""
+    """A row for each network and accuracy: per cent, radius in pixel units, size of PGD, empty where unknown."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for entry in entries:
         for name in entry.steps:
             f, difference = entry.measured(name), entry.difference(name)
-            numbers = (f.eps, f.value, f.low, f.high, f.n) if f else (None,) * 5
+            numbers = (f.eps, f.steps, f.restarts, f.value, f.low, f.high, f.n) if f else (None,) * 7
             away = None if difference is None else round(difference, 2)
             writer.writerow(
                 [entry.name, name, status(entry, name), *numbers, entry.published_accuracy(name), away]
@@ -107,7 +114,7 @@ def accuracy_markdown(entries: Iterable[Entry]) -> str:
         cells = [f"**{plain(entry.name)}**"]
         for name in steps:
             f = entry.measured(name)
-            where = f", {note}" if (note := radius_note(name, f)) else ""
+            where = f", {note}" if (note := measure_note(name, f)) else ""
             spread = f" ({interval(f)})" if f is not None and f.low is not None else ""
             cells.append(status(entry, name) if f is None else f"{f.value:.2f}{spread}{where}")
             published = entry.published_accuracy(name)

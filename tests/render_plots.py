@@ -17,6 +17,7 @@ from PIL import Image
 from render_training import made_training
 
 from nbutils import plots
+from nbutils.config import AttackConfig
 from nbutils.evaluate import Evaluation, Share
 from nbutils.figures import Figure
 from nbutils.images import load_images
@@ -147,9 +148,9 @@ def made_entry(name: str, counts: tuple[int, ...] = (), n: int = 10_000, eps: fl
 
 
 def made_figures(name: str, counts: tuple[int, ...], n: int, eps: float = 1 / 255) -> dict[str, Figure]:
-    """Shares of `n` images as `evaluate` writes them: clean, PGD, CROWN."""
+    """Shares of `n` images as `evaluate` writes them: clean, PGD 100 x 20, CROWN."""
     shares = {step: Share(count, n) for step, count in zip(("clean", "pgd", "crown"), counts, strict=False)}
-    return dict(Evaluation(name, "cifar100/test", eps, shares, dict.fromkeys(shares, 1.0)).figures("by hand"))
+    return Evaluation(name, "cifar100/test", eps, shares, {}, AttackConfig()).figures("by hand")
 
 
 ZOO_ONE = [made_entry(name, (3690, 3041, 2103) if name.endswith("small") else ()) for name in PUBLISHED]

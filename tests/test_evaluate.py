@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -79,11 +80,15 @@ def test_verdicts_of_the_funnel_give_the_same_shares(tmp_path, images, lead, cou
     network, pair = open_network(toys.two_neuron_net(tmp_path, lead=lead), device="cpu"), images.take([0, 3])
     config = SelectionConfig(eps=0.499, attack=QUICK, bounds=BoundsConfig(method="ibp"))
     verdicts = run_funnel(network, pair, config, progress=False)
-    found = evaluation_of(verdicts, "toy", pair.source, eps=0.499, method="ibp")
+    found = evaluation_of(verdicts, "toy", pair.source, config)
     assert tuple(share.count for share in found.shares.values()) == counts
-    assert found.shares == evaluate(network, pair, eps=0.499, attack=QUICK, methods=("ibp",)).shares
+    assert found == replace(
+        evaluate(network, pair, eps=0.499, attack=QUICK, methods=("ibp",)), network="toy", seconds={}
+    )
+    written = found.figures("by hand")["pgd accuracy"]
+    assert (written.steps, written.restarts, written.eps) == (QUICK.steps, QUICK.restarts, 0.499)
     with pytest.raises(ParameterError, match="verdicts: found 0"):
-        evaluation_of([], "toy", "npz", eps=0.25, method="ibp")
+        evaluation_of([], "toy", "npz", config)
 
 
 def test_wilson_interval():

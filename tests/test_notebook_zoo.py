@@ -84,7 +84,7 @@ def test_foreign_networks_with_records(tmp_path):
     share = {"unit": "%", "measured_on": "all images", "source": "by hand", "n": 20}
     figures = {
         "clean accuracy": Figure(90.0, low=69.9, high=97.2, **share),
-        "pgd accuracy": Figure(1.0, eps=1 / 255, low=0.1, high=9.0, **share),
+        "pgd accuracy": Figure(1.0, eps=1 / 255, low=0.1, high=9.0, steps=2, restarts=1, **share),
     }
     write_card(folder / "filters.onnx", dataset="cifar100", recipe="matched filters", figures=figures)
     toys.tiny_resnet(folder)

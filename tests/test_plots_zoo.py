@@ -65,8 +65,8 @@ def test_foreign_networks_and_other_radii_are_not_compared():
     assert {row.note for row in groups["mnist_conv"]} == {"none published"}
     assert [(row.published, row.note) for row in groups[SMALL]] == [
         (51.61, "−1.61 points"),
-        (None, "other radius"),
-        (None, "other radius"),
+        (None, "other settings"),
+        (None, "other settings"),
     ]
     assert [row.note for row in view.groups[2][1]] == ["none published", "none published", "not measured"]
     assert plots.zoo_view(made.ZOO_FOREIGN[:1]).title == "1 network, 1 measured, none beside a published counterpart"
@@ -93,7 +93,7 @@ def test_a_sample_stands_beside_the_card():
     assert len(intervals(ax)) == 6
     other = {SMALL: made.made_figures(SMALL, (10, 10, 0), 20, eps=3 / 255)}
     notes = [row.note for row in plots.zoo_view(made.ZOO_ONE, sample=other).groups[0][1]]
-    assert notes == ["card inside interval", "no figure on the card", "no figure on the card"]
+    assert notes == ["card inside interval", "card: other settings", "card: other settings"]
     with pytest.raises(ParameterError, match="entries: found 0; allowed: 1 network or more"):
         plots.zoo_view(made.ZOO_ONE, sample={})
 

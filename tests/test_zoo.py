@@ -24,12 +24,21 @@ from nbutils.networks import open_network
 from nbutils.published_lists import NETWORKS
 from nbutils.records import ImageSet
 from nbutils.resnets import ARCHITECTURES
-from nbutils.zoo import PUBLISHED, Entry, read_network_file, read_zoo, same_radius
+from nbutils.zoo import (
+    PUBLISHED,
+    Entry,
+    measured_as_published,
+    read_network_file,
+    read_zoo,
+    same_measure,
+    same_radius,
+)
 from nbutils.zoo_sample import fitting, measure_sample, sample_markdown
 from nbutils.zoo_tables import (
     accuracy_markdown,
     accuracy_text,
     architecture_markdown,
+    measure_note,
     plain,
     recipes_markdown,
     title,
@@ -39,6 +48,7 @@ from nbutils.zoo_tables import (
 ONE = 1 / 255
 SMALL = "CIFAR100_resnet_small"
 QUICK = AttackConfig(steps=5, restarts=2)
+PUBLISHED_PGD = {"steps": 100, "restarts": 20}
 
 
 def figure(value, **known):
@@ -51,7 +61,7 @@ def folder(tmp_path):
     toys.tiny_resnet(tmp_path).rename(tmp_path / f"{SMALL}.onnx")
     figures = {
         "clean accuracy": figure(50.0, low=49.0, high=51.0, n=10_000),
-        "pgd accuracy": figure(40.0, low=39.0, high=41.0, n=10_000, eps=ONE),
+        "pgd accuracy": figure(40.0, low=39.0, high=41.0, n=10_000, eps=ONE, **PUBLISHED_PGD),
         "crown verified": figure(10.0, n=10_000, eps=3 / 255),
         "ibp verified": figure(1.5, n=10_000, eps=ONE),
         "anything": Figure(3, "s", "one image", "a clock"),
@@ -84,13 +94,14 @@ def test_published_table_agrees_with_what_else_is_known():
 
 def test_canonical_names_are_those_that_evaluate_writes():
     shares = {step: Share(1, 2) for step in ("clean", "pgd", "ibp", "crown-ibp", "crown", "alpha-crown")}
-    written = Evaluation("net", "grey", ONE, shares, {}).figures("command")
+    written = Evaluation("net", "grey", ONE, shares, {}, QUICK).figures("command")
     assert tuple(written) == ACCURACIES
     assert figure_name("crown-ibp") == "crown-ibp verified"
     found = written["pgd accuracy"]
     assert (found.value, found.n, found.eps) == (50.0, 2, ONE)
     assert (found.low, found.high) == (9.45, 90.55)  # Wilson, 1 of 2
-    assert written["clean accuracy"].eps is None
+    assert (found.steps, found.restarts) == (5, 2)
+    assert (written["clean accuracy"].eps, written["crown verified"].steps) == (None, None)
     assert str(found) == "50 % (95 % interval 9.45 to 90.55; 2 grey images, eps 0.00392157)"
 
 
@@ -112,13 +123,16 @@ def test_a_figure_keeps_its_interval_and_an_old_card_still_reads(tmp_path):
     [
         ({"low": 10}, r"low, high: found \(10, None\); allowed: both ends of an interval around 50"),
         ({"low": 60, "high": 70}, r"low, high: found \(60, 70\)"),
-        ({"low": "10", "high": 70}, "found .*where known low, high, n, eps .numbers"),
+        ({"low": "10", "high": 70}, "found .*where known low, high, n, eps, steps, restarts .numbers"),
         ({"low": None}, "found .*where known low"),
         ({"interval": [1, 2]}, "found .*allowed: value"),
         ({"n": 0}, "n: found 0; allowed: a number of images, 1 or more"),
         ({"n": 2.5}, "n: found 2.5"),
         ({"n": True}, "found .*allowed: value"),
         ({"eps": 1}, "eps: found 1; allowed: a radius in pixel units"),
+        ({"steps": 100}, r"steps, restarts: found \(100, None\); allowed: .*both or none"),
+        ({"steps": 100, "restarts": 0}, r"steps, restarts: found \(100, 0\); allowed: .*restarts from 1"),
+        ({"steps": 1.5, "restarts": 1}, r"steps, restarts: found \(1.5, 1\); allowed: whole numbers"),
         ({"value": 0.5, "unit": "share"}, "found '0.5 share'; allowed: a share of the images, 0 to 100 %"),
         ({"value": 101}, "found '101 %'"),
         ({"value": "36.9"}, "found .*allowed: value .a number"),
@@ -189,6 +203,24 @@ def test_a_damaged_network_or_a_card_of_another_file_is_refused(folder):
         read_zoo([SMALL], folder)
 
 
+def test_a_weaker_attack_is_not_compared_with_the_published_one():
+    """PGD accuracy under fewer steps is higher for nothing: shown with its size, without a difference."""
+    for known, note in (
+        ({"steps": 10, "restarts": 1}, "10 x 1 steps"),
+        ({}, "steps unknown"),
+        ({"steps": 10, "restarts": 1, "eps": 3 / 255}, "at 3/255, 10 x 1 steps"),
+    ):
+        pgd = figure(60.0, **{"eps": ONE, **known})
+        assert measure_note("pgd accuracy", pgd) == note
+        assert not measured_as_published("pgd accuracy", pgd)
+        assert measured_as_published("crown verified", pgd) == (pgd.eps == ONE)  # a bound has no attack
+    assert measured_as_published("pgd accuracy", figure(60.0, eps=ONE, **PUBLISHED_PGD))
+    assert same_measure(
+        "pgd accuracy", figure(1.0, eps=ONE, steps=5, restarts=2), figure(2.0, eps=ONE, steps=5, restarts=2)
+    )
+    assert not same_measure("pgd accuracy", figure(1.0, eps=ONE), figure(1.0, eps=ONE))
+
+
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
@@ -199,10 +231,11 @@ def test_csv_holds_every_row(folder, tmp_path):
     assert len(rows) == 4 + 4 * 3 + 3
     first, pgd, ibp = rows[:3]
     assert first == {
-        "network": SMALL, "figure": "clean accuracy", "status": "measured", "eps": "", "measured": "50.0",
-        "low": "49.0", "high": "51.0", "images": "10000", "published": "51.61", "difference": "-1.61",
+        "network": SMALL, "figure": "clean accuracy", "status": "measured", "eps": "", "steps": "", "restarts": "",
+        "measured": "50.0", "low": "49.0", "high": "51.0", "images": "10000", "published": "51.61",
+        "difference": "-1.61",
     }  # fmt: skip
-    assert float(pgd["eps"]) == ONE
+    assert (float(pgd["eps"]), pgd["steps"], pgd["restarts"]) == (ONE, "100", "20")
     assert (ibp["published"], ibp["difference"]) == ("", "")
     assert {row["status"] for row in rows} == {"measured", "not measured", "not trained yet"}
     assert [p.name for p in path.parent.iterdir()] == ["zoo.csv"]
@@ -273,7 +306,7 @@ def test_a_sample_is_measured_recorded_and_held_against_the_card(tmp_path, grey,
     # right: images 0, 1, 2, and PGD and IBP leave them at eps 0.25 (test_evaluate)
     figures = {
         "clean accuracy": figure(70.0),
-        "pgd accuracy": figure(5.0, eps=0.25),
+        "pgd accuracy": figure(5.0, eps=0.25, steps=5, restarts=2),
         "ibp verified": figure(1, eps=ONE),
     }
     write_card(path, figures=figures)
@@ -290,7 +323,7 @@ def test_a_sample_is_measured_recorded_and_held_against_the_card(tmp_path, grey,
     text = findings.of_sample(fit, sample)  # Wilson, 3 of 4: 30.1 to 95.4 %
     assert "inside the interval measured here: clean 70.00 % (30.1 to 95.4)" in text
     assert "**outside**: PGD 5.00 % (30.1 to 95.4)" in text
-    assert "the card states no IBP at this radius" in text
+    assert "the card states no IBP with these settings" in text
     assert "Of 4 images" in text
     assert r"| two\_neuron | clean | 3 of 4 | 75.0 | 30.1 to 95.4 |" in sample_markdown(sample)
     assert "Most costly an image" in findings.of_costs(sample)
@@ -336,7 +369,7 @@ def test_findings_say_what_the_figures_say(folder):
 def test_findings_of_a_network_like_the_published(tmp_path):
     path = toys.tiny_resnet(tmp_path).rename(tmp_path / f"{SMALL}.onnx")
     shares = {"clean": Share(5200, 10_000), "pgd": Share(3800, 10_000), "crown": Share(2000, 10_000)}
-    write_card(path, figures=Evaluation(SMALL, "cifar100/test", ONE, shares, {}).figures("by hand"))
+    write_card(path, figures=Evaluation(SMALL, "cifar100/test", ONE, shares, {}, AttackConfig()).figures("by hand"))
     entries = read_zoo([SMALL], tmp_path)
     assert findings.of_zoo(entries).startswith("**3 of 3** published figures lie inside")
     assert "leaves 18.00 % open here" in findings.of_pools(entries)

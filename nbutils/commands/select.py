@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
         seconds = time.perf_counter() - began
         print(f"{network.name} on {len(images)} {images.source} images, eps {args.eps}")
         print(_report(verdicts, known, seconds))
-        accuracies = evaluation_of(verdicts, network.name, images.source, eps=config.eps, method=config.bounds.method)
+        accuracies = evaluation_of(verdicts, network.name, images.source, config)
         if args.attack == "strong":
             before = sum(verdict.status == "open" for verdict in verdicts)
             verdicts = run_second_stage(network, images, verdicts, config, strong, ledger=second, engine=engine)

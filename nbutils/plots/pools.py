@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from ..errors import require
 from ..figures import CLEAN, CROWN, PGD
 from ..zoo import Entry, same_radius
-from ..zoo_tables import radius_note
+from ..zoo_tables import measure_note
 from .style import INK, LABEL, SMALL, STATUS, headline, legend_below, new_axes, tidy
 
 _NAME, _BAR = 1.05, 0.72  # steps down to a network's name and to each of its bars
@@ -59,7 +59,7 @@ def pools_view(entries: Sequence[Entry]) -> PoolsView:
         if clean is not None and pgd is not None and crown is not None:
             same = same_radius(pgd.eps, crown.eps) and clean.n == pgd.n == crown.n
             if same and clean.value >= pgd.value >= crown.value:
-                whose = f"measured {radius_note(PGD, pgd)}".rstrip()
+                whose = f"measured {measure_note(PGD, pgd)}".rstrip()
                 bars.append(Bar(entry.name, whose, _shares(clean.value, pgd.value, crown.value)))
         if (known := entry.published) is not None:
             bars.append(Bar(entry.name, "published", _shares(known.clean, known.pgd, known.crown)))

@@ -10,8 +10,8 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import blended_transform_factory
 
 from ..errors import require
-from ..figures import ACCURACIES, CLEAN, Figure
-from ..zoo import Entry, same_radius
+from ..figures import ACCURACIES, Figure
+from ..zoo import Entry, same_measure
 from ..zoo_tables import signed, status, title
 from .style import FAINT, INK, LABEL, SMALL, STATUS, headline, legend_below, new_axes, plural, tidy
 
@@ -141,11 +141,13 @@ def _row(entry: Entry, name: str, found: Figure | None, sampled: bool) -> ZooRow
         elif card is None:
             note = status(entry, name)
         else:
-            note = "none published" if published is None else "other radius"
+            note = "none published" if published is None else "other settings"
             published = None
         return ZooRow(label, Point.of(card), published, None, note)
-    if card is None or found is None or not (name == CLEAN or same_radius(card.eps, found.eps)):
+    if card is None or found is None:
         card, note = None, "no figure on the card"
+    elif not same_measure(name, card, found):
+        card, note = None, "card: other settings"
     else:
         inside = found.low is not None and found.low <= card.value <= (found.high or 0)
         note = "card inside interval" if inside else "card outside interval"
