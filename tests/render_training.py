@@ -19,11 +19,12 @@ from nbutils.training.probe import BoxLosses, Fusion
 from nbutils.training.snapshot import Fed, Snapshot
 
 EPS = 1 / 255
+SHOWN = {"certified_from": 0, "ramp_epochs": 4, "weight": 0.15, "box": 0.06, "box_start": 0.002}
 
 
 def made_log(epochs: int = 12, config: TrainConfig | None = None, *, validation: bool = True) -> TrainingLog:
     """A run whose losses fall and whose accuracies rise."""
-    config = recipe("sabr", epochs=12, ramp_epochs=4) if config is None else config
+    config = recipe("sabr", epochs=12, **SHOWN) if config is None else config
     rows = []
     for epoch in range(epochs):
         weight, box, _ = config.certified_at(epoch + 1)
@@ -73,7 +74,7 @@ def made_fusion() -> Fusion:
 
 def made_fed(count: int = 8) -> Fed:
     """Embedded images flipped, and moved by a random sign pattern of 1.5/255."""
-    images, config = load_images("embedded").take(range(count)), recipe("sabr")
+    images, config = load_images("embedded").take(range(count)), recipe("sabr", attack_eps=1.5)
     pixels = images.pixels[..., ::-1].copy()
     points = pixels + np.float32(1.5 / 255) * np.sign(np.random.default_rng(0).normal(size=pixels.shape)).astype("f4")
     clean = torch.from_numpy(images.normalization.to_network(pixels))

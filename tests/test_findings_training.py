@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from render_training import made_boxes, made_fed, made_fusion, made_log, made_snapshots
+from render_training import SHOWN, made_boxes, made_fed, made_fusion, made_log, made_snapshots
 
 from nbutils import findings_training as findings
 from nbutils.config import root
@@ -47,8 +47,8 @@ def test_training():
     )
     assert "its weight grew to 0.15 and its box to 0.06 eps" in text
     assert "too few" not in text  # 5000 images are set aside
-    assert "too few images" in findings.of_training(made_log(12, recipe("sabr", epochs=12, validation=4)))
-    assert "weight and box grow until epoch 10" in findings.of_training(made_log(3, recipe("sabr", epochs=12)))
+    assert "too few images" in findings.of_training(made_log(12, recipe("sabr", epochs=12, validation=4, **SHOWN)))
+    assert "weight and box grow until epoch 4" in findings.of_training(made_log(3, recipe("sabr", epochs=12, **SHOWN)))
     assert findings.of_training(made_log(0)) == "No epoch is finished yet."
     bare = findings.of_training(made_log(2, recipe("adversarial", epochs=2), validation=False))
     assert "certified" not in bare

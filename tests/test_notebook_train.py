@@ -17,7 +17,12 @@ from nbutils.runner import find_notebook, run_notebook
 from nbutils.training import recipe, train
 from nbutils.training.log import read_log
 
-SMALL = {"EPOCHS": 2, "BATCH_SIZE": 4, "LOOK": 1, "SETTINGS": {"ramp_epochs": 1, "bfloat16": False}}
+SMALL = {
+    "EPOCHS": 2,
+    "BATCH_SIZE": 4,
+    "LOOK": 1,
+    "SETTINGS": {"certified_from": 0, "ramp_epochs": 1, "bfloat16": False},
+}
 NETWORK = "CIFAR100_resnet_small"
 
 

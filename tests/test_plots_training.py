@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from render_training import made_boxes, made_fed, made_fusion, made_log, made_snapshots, made_steps
+from render_training import SHOWN, made_boxes, made_fed, made_fusion, made_log, made_snapshots, made_steps
 
 from nbutils import plots
 from nbutils.errors import ParameterError
@@ -41,7 +41,7 @@ def test_curves_resolve_losses_accuracies_and_schedule():
         "certified",
     ]
     assert [look.label for look, _ in view.schedule] == [
-        "certified weight / 0.15", "its box / (0.06 eps)", "learning rate / 0.05",
+        "certified weight / 0.15", "its box / (0.06 eps)", "learning rate / 0.06",
     ]  # fmt: skip
     weight, box, rate = (values for _, values in view.schedule)
     np.testing.assert_allclose(weight[[0, 3, -1]], [0.25, 1, 1])  # 4 epochs of ramp
@@ -60,7 +60,7 @@ def test_an_adversarial_run_has_no_certified_curve():
 
 
 def test_the_certified_loss_is_not_drawn_before_it_counts():
-    view = plots.curves_view(made_log(6, recipe("sabr", epochs=12, certified_from=2, ramp_epochs=4)))
+    view = plots.curves_view(made_log(6, recipe("sabr", epochs=12, **SHOWN | {"certified_from": 2})))
     assert np.isnan(view.losses[2][1][:1]).all()
     assert np.isfinite(view.losses[2][1][2:]).all()
 

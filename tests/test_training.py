@@ -562,6 +562,10 @@ def test_recipes():
         recipe("best")
     with pytest.raises(ParameterError, match="recipe setting: found 'epoch'"):
         recipe("sabr", epoch=3)
+    # a run that ends before its certified loss begins is a mistake, not a short run
+    with pytest.raises(ParameterError, match="certified_from: found 24; allowed: below 20, the epochs of the run"):
+        recipe("sabr", epochs=20)
+    assert recipe("sabr", epochs=20, certified_from=5).settled == 7
 
 
 def test_schedule_of_the_certified_loss():

@@ -284,7 +284,7 @@ def test_wrong_settings_are_refused_by_name(name, settings, own, message):
 
 
 def test_settings_change_the_recipe():
-    found = configure("sabr", {"lr": 1, "ramp_epochs": 3}, epochs=7, network="toy")
+    found = configure("sabr", {"lr": 1, "ramp_epochs": 3, "certified_from": 2}, epochs=7, network="toy")
     assert (found.loss, found.lr, found.ramp_epochs, found.epochs) == ("sabr", 1, 3, 7)
 
 
