@@ -19,10 +19,10 @@ EPILOG = """\
 examples:
   python -m nbutils networks                                         what stands in onnx/, beside the published
   python -m nbutils notebook benchmark --list                        the notebook's parameters, explained
-  python -m nbutils notebook benchmark -p EPS_255 3 --report runs/look.html
-  python -m nbutils select CIFAR100_resnet_small --eps 3/255 --ledger runs/small.sqlite
+  python -m nbutils notebook benchmark -p EPS_255 2 --report runs/look.html
+  python -m nbutils select CIFAR100_resnet_small --eps 2/255 --ledger runs/small.sqlite
   python -m nbutils select CIFAR100_resnet_small --workers 2 --attack strong --ledger runs/small.sqlite
-  python -m nbutils generate 0 --images embedded --eps 3/255         instances.csv and vnnlib/ from a seed
+  python -m nbutils generate 0 --images embedded --out runs/twenty   instances.csv and vnnlib/ from a seed
   python -m nbutils check NETWORK PROPERTY COUNTEREXAMPLE            replay what a solver found
   python -m nbutils bench --eps 1/255                                seconds and memory beside the raw passes
 

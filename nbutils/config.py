@@ -43,12 +43,14 @@ class Settings:
     """Base of all settings: a digest over every field that can change a result."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Fields that can change a result, as JSON types."""
-        return {
-            f.name: (value.as_dict() if isinstance(value := getattr(self, f.name), Settings) else value)
-            for f in dataclasses.fields(self)
-            if not f.metadata.get("speed")
-        }
+        """Fields that can change a result, as JSON types; a whole number where a float belongs is one: 2 is 2.0."""
+        return {f.name: self._plain(f) for f in dataclasses.fields(self) if not f.metadata.get("speed")}
+
+    def _plain(self, field: dataclasses.Field[Any]) -> Any:
+        value = getattr(self, field.name)
+        if isinstance(value, Settings):
+            return value.as_dict()
+        return float(value) if field.type == "float" and isinstance(value, int) else value
 
     @property
     def digest(self) -> str:

@@ -386,10 +386,10 @@ def test_embedded_images_at_the_published_radius(small_network: Network) -> None
     box = Box.around(images.pixels, images.normalization, 1 / 255)
     natural = class_margins(small_network.judge(box.center), images.labels).smallest
     rows = np.flatnonzero(natural > 0)
-    assert rows.tolist() == [3, 4, 8, 12, 13, 14, 16, 17, 18, 19]
+    assert rows.tolist() == [0, 2, 3, 4, 7, 8, 9, 11, 12, 13, 14, 15, 16, 17, 18, 19]
     config = AttackConfig(steps=10, restarts=4)
     trace = run_attack(small_network, box.take(rows), images.labels[rows], [images.ids[row] for row in rows], config)
-    assert rows[trace.success].tolist() == [3, 8, 18]
+    assert rows[trace.success].tolist() == [0, 2, 4, 7, 11]
     assert box.take(rows).contains(trace.points).all()
     again = class_margins(small_network.judge(trace.points), images.labels[rows])
     np.testing.assert_array_equal(again.values, trace.values)

@@ -125,6 +125,7 @@ def test_digest_follows_what_changes_results_and_nothing_else() -> None:
     ]
     assert len({base.digest, *(settings.digest for settings in changed)}) == 1 + len(changed)
     assert SelectionConfig(bounds=BoundsConfig(memory_gb=1)).digest == base.digest  # speed only
+    assert BoundsConfig(alpha_lr=1).digest == BoundsConfig(alpha_lr=1.0).digest  # equal settings, however written
     assert base.as_dict()["attack"]["steps"] == 100
 
 

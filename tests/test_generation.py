@@ -441,7 +441,7 @@ def test_both_versions_below_a_folder(base: Path) -> None:
         (["0", "--dataset", "cifar100"], "--dataset: found 'cifar100'; allowed: nothing without --images npz"),
         (["0"], r"data set of \['toy'\]: found None; allowed: one named by the network's card, or --images SOURCE"),
         (["0", "--out", "{base}"], "checkout: found onnx; allowed: an empty folder"),
-        (["0", "--images", "embedded"], "found no open image .no network that fits.*pass --eps 3/255"),
+        (["0", "--images", "embedded"], "found no open image .no network that fits.*as --eps 2/255"),
     ],
 )
 def test_wrong_input_is_one_line(base: Path, words: list[str], message: str, capsys: pytest.CaptureFixture) -> None:
@@ -468,7 +468,7 @@ def test_without_the_data_set_it_says_how_to_get_it(base: Path, capsys: pytest.C
     selected.write_text(selected.read_text().replace('"dataset": null', '"dataset": "cifar100"'))
     assert main(["generate", "0", "--path", str(base / "nowhere")]) == 2
     err = capsys.readouterr().err
-    assert re.search("no such folder.*--download fetches them; --images npz .*--images embedded --eps 3/255", err)
+    assert re.search("no such folder.*--download fetches them; --images npz .*--images embedded takes the twenty", err)
 
 
 def test_fresh_selection_of_images_without_a_recorded_one(tiny_resnet) -> None:

@@ -169,15 +169,15 @@ def test_few_classes(tmp_path: Path, classes: int) -> None:
 
 
 def test_embedded_images_finds_at_least_what_pgd_found(small_network: Network) -> None:
-    images = load_images("embedded").take([3, 8, 16, 18])
-    box = Box.around(images.pixels, images.normalization, 1 / 255)
+    images = load_images("embedded").take([3, 15])
+    box = Box.around(images.pixels, images.normalization, 2 / 255)
     pgd = run_attack(small_network, box, images.labels, images.ids, AttackConfig(steps=10, restarts=4))
-    assert pgd.success.tolist() == [True, True, False, True]
+    assert pgd.success.tolist() == [True, False]
     config = StrongConfig(steps=10, targets=4, restarts=1)
     strong = strong_attack(small_network, box, images.labels, images.ids, config)
     assert strong.success[pgd.success].all()
     assert box.contains(strong.points).all()
-    assert strong.smallest[2] < pgd.smallest[2], "targets find a lower margin of image 16"
+    assert strong.smallest[1] < pgd.smallest[1], "targets find a lower margin of image 15"
 
 
 # Settings

@@ -18,7 +18,7 @@ HELP = "draw instances from a seed and the recorded selections; write instances.
 LAYOUTS = ("flat", "vnncomp")
 DATA_HINT = (
     "To get the images: --download fetches them; --images npz --path FILE --dataset cifar100 reads an archive; "
-    "--images embedded --eps 3/255 takes the twenty images that are here already"
+    "--images embedded takes the twenty images that are here already"
 )
 
 
@@ -104,7 +104,7 @@ def _require_selections(selections: Mapping[str, Selection], networks: Mapping[s
         raise SelectionError(
             f"vnnlib/selected: found no selection of {', '.join(missing) or 'any network'}; allowed: NETWORK.csv. "
             f"Record one: python -m nbutils select {first} --images cifar100 --export vnnlib/selected/{first}.csv; "
-            "or take --images embedded --eps 3/255."
+            "or take --images embedded."
         )
 
 
@@ -128,11 +128,12 @@ def _load(args: argparse.Namespace, selections: Mapping[str, Selection]) -> list
 def _embedded(
     args: argparse.Namespace, networks: Mapping[str, Path], how: Draw
 ) -> tuple[list[ImageSet], dict[str, Selection]]:
-    """The twenty images, and what is recorded of them, or else what the funnel says at `--eps`."""
+    """The twenty images, and what is recorded of a whole test set of them, or else what the funnel says at `--eps`."""
     from .. import generation
     from ..config import PUBLISHED_EPS, SelectionConfig, parse_eps
     from ..images import load_images
     from ..onnx_files import parse, ports, read_bytes
+    from ..published_lists import IMAGES
 
     images = load_images("embedded", path=args.path, dataset=args.dataset, download=args.download)
     recorded = {} if args.eps else generation.recorded_selections(networks)
@@ -141,7 +142,8 @@ def _embedded(
     for name, path in networks.items():
         if ports(parse(read_bytes(path), path), path).input_shape != images.levels.shape[1:]:
             continue
-        kept = generation.among(recorded[name], images) if name in recorded else None
+        whole = name in recorded and sum(recorded[name].counts.values()) >= IMAGES  # a sample says nothing of the rest
+        kept = generation.among(recorded[name], images) if whole else None
         if kept is None or not how.of(kept):
             kept = generation.fresh_selection(path, images, settings)
         selections[name] = kept
@@ -149,6 +151,6 @@ def _embedded(
         found = "; ".join(f"{name}: {dict(kept.counts)}" for name, kept in selections.items()) or "no network that fits"
         raise ParameterError(
             f"--images embedded at radius {args.eps or '1/255'}: found no open image ({found}); allowed: a radius that "
-            "leaves some. With CIFAR100_resnet_small pass --eps 3/255: the published 1/255 decides all twenty."
+            "leaves some, as --eps 2/255."
         )
     return [images], selections
