@@ -30,12 +30,13 @@ from .networks import Network
 from .records import STATUSES, AttackTrace, Box, ImageSet, MarginBounds, Normalization, Verdict
 
 QUICK_STEPS, QUICK_RESTARTS = 10, 4
-"""Size of the quick attack: on 60 test images the small network's seven attackable ones fell to it, by step 6. Fewer
+"""Size of the quick attack: on 1,000 test images of CIFAR100_resnet_small all 130 attacked ones fell to it. Fewer
 restarts are not cheaper, rows are computed in fours (`twins.ROWS`)."""
 
 REACH = 6.0
 """CROWN-IBP is tried where IBP misses zero by at most this many natural margins. It misses zero by 14 to 30 % of the
-distance by which IBP does (small network, 1/255): beyond that it is time lost."""
+distance by which IBP does (a small network trained on large boxes, 1/255; half of it on tiny ones): beyond that it
+is time lost."""
 
 LAST = " last layer"
 """Ending of a method's name that tightens the last nonlinear layer alone, see `bounds.margin_bounds`."""
