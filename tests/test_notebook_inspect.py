@@ -217,7 +217,7 @@ def test_the_notebook_takes_a_foreign_pair_and_a_counterexample(tiny_resnet, tmp
 def test_the_notebook_runs_on_a_fresh_clone_and_checks_its_settings(tmp_path):
     pictures, text = execute(tmp_path, STEPS=10)
     assert pictures == FIGURES
-    assert "Image 3 (**mushroom**)" in text
+    assert "Image 2 (**seal**)" in text
     assert "**the answer to this property is `sat`**" in text
     assert "The attack's point: **correct**" in text
     assert "COUNTEREXAMPLE names no file" in text

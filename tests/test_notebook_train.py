@@ -66,7 +66,7 @@ def test_every_figure_is_shown_described_and_explained(run):
 def test_the_run_leaves_checkpoints_a_log_and_a_network(run):
     found = sorted(path.relative_to(run / "run").as_posix() for path in (run / "run").rglob("*") if path.is_file())
     assert found == [
-        "best.pt", "config.json", "last.pt", "log.jsonl", f"onnx/{NETWORK}.json", f"onnx/{NETWORK}.onnx",
+        ".lock", "best.pt", "config.json", "last.pt", "log.jsonl", f"onnx/{NETWORK}.json", f"onnx/{NETWORK}.onnx",
     ]  # fmt: skip
     log = read_log(run / "run")
     assert log.finished
