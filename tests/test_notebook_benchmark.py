@@ -91,9 +91,9 @@ def test_a_choice_by_hand_is_exported_and_checked(run):
     assert [entry["index"] for entry in manifest["instances"]] == indices[:1]
     assert manifest["by_hand"] is True
     with pytest.raises(
-        NotebookError, match="ParameterError: chosen image 0: found misclassified; allowed: open images"
+        NotebookError, match="ParameterError: chosen image 1: found misclassified; allowed: open images"
     ):
-        execute(run, "wrong", CHOSEN=[0])
+        execute(run, "wrong", CHOSEN=[1])
     assert not (run / "wrong").exists()
 
 
