@@ -83,7 +83,8 @@ def of_architectures(entries: Sequence[Entry]) -> str:
     others = [plain(entry.name) for entry in entries if entry.published is None]
     text = "No network here has a published counterpart." if not built else ""
     if built and not wrong:
-        which = f"All {len(built)} networks of a published name" if len(built) > 1 else plain(built[0].name)
+        count = "Both" if len(built) == 2 else f"All {len(built)}"
+        which = f"{count} networks of a published name" if len(built) > 1 else plain(built[0].name)
         text = f"**{which}: parameters and layers as published**, to the unit."
     if wrong:
         text = f"**Not built like the published network of the same name: {', '.join(wrong)}**; do not compare figures."
