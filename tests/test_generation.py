@@ -37,7 +37,7 @@ from nbutils.generation import (
 from nbutils.manifest import decode_levels, read_manifest
 from nbutils.published_lists import NETWORKS
 from nbutils.records import Box, ImageSet, Normalization, Verdict
-from nbutils.selected import write_selected
+from nbutils.selected import Selection, write_selected
 from nbutils.vnnlib import read_property
 
 HALF = Normalization((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -469,6 +469,28 @@ def test_without_the_data_set_it_says_how_to_get_it(base: Path, capsys: pytest.C
     assert main(["generate", "0", "--path", str(base / "nowhere")]) == 2
     err = capsys.readouterr().err
     assert re.search("no such folder.*--download fetches them; --images npz .*--images embedded takes the twenty", err)
+
+
+@pytest.mark.parametrize(("named", "funnels"), [([], ["toy"]), (["--networks", "other"], ["other"])])
+def test_embedded_images_take_networks_with_a_selection_and_no_sample_for_the_whole(
+    base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, named: list, funnels: list
+) -> None:
+    """The toy selection is of 80 images, which says nothing of others: the funnel runs, on the toy alone."""
+    shutil.copy(base / "onnx" / "toy.onnx", base / "onnx" / "other.onnx")
+    asked = []
+
+    def fresh(path: Path, *_: object) -> Selection:
+        asked.append(path.stem)
+        return recorded_selections({"toy": base / "onnx" / "toy.onnx"})["toy"]
+
+    monkeypatch.setattr("nbutils.images.load_images", lambda *_, **__: IMAGES)
+    monkeypatch.setattr("nbutils.generation.fresh_selection", fresh)
+    code = main(["generate", "0", "--images", "embedded", "--out", str(base.parent / "out"), *named])
+    assert asked == funnels
+    said = capsys.readouterr().out
+    if not named:
+        assert code == 0
+        assert "other: no selection, left out" in said
 
 
 def test_fresh_selection_of_images_without_a_recorded_one(tiny_resnet) -> None:

@@ -136,7 +136,10 @@ def _embedded(
     from ..published_lists import IMAGES
 
     images = load_images("embedded", path=args.path, dataset=args.dataset, download=args.download)
-    recorded = {} if args.eps else generation.recorded_selections(networks)
+    known = generation.recorded_selections(networks)
+    if known and not args.networks:  # as with other images: one without a selection may take minutes an image
+        networks = {name: path for name, path in networks.items() if name in known}
+    recorded = {} if args.eps else known
     settings = SelectionConfig(eps=parse_eps(args.eps) if args.eps else PUBLISHED_EPS)
     selections = {}
     for name, path in networks.items():

@@ -57,6 +57,7 @@ class TrainedOn:
 
     @classmethod
     def of(cls, images: ImageSet) -> TrainedOn:
+        """What there is to keep of `images`, the ones set aside included."""
         return cls(images.source, len(images), hashlib.sha256("\n".join(images.keys).encode()).hexdigest())
 
 
