@@ -17,7 +17,7 @@ from pathlib import Path
 
 from . import config
 from .cards import depth, read_card, stem, stored_floats
-from .config import PUBLISHED_EPS, AttackConfig
+from .config import PUBLISHED_EPS
 from .errors import require
 from .figures import ACCURACIES, CLEAN, CROWN, PGD, Figure
 from .onnx_files import parse, ports, read_bytes
@@ -59,9 +59,7 @@ PUBLISHED: Mapping[str, Published] = {
 }
 """The published table, in its order."""
 
-PUBLISHED_MEASURE = Figure(
-    0.0, "%", "all test images", SOURCE, eps=PUBLISHED_EPS, steps=AttackConfig.steps, restarts=AttackConfig.restarts
-)
+PUBLISHED_MEASURE = Figure(0.0, "%", "all test images", SOURCE, eps=PUBLISHED_EPS, steps=100, restarts=20)
 """How the published accuracies were measured; its own value says nothing."""
 
 

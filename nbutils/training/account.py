@@ -34,7 +34,7 @@ def origin(start: Path) -> str:
         return f"begins with the weights of {start.name}, sha256 {file_hash(start)}"
     earlier, state = checkpoint.load(start)
     text = f"begins with the averaged weights of a run with {changed(earlier)}; {_spent(earlier, state['history'])}"
-    before = state.get("origin", "")  # checkpoints of version 0.1 have none
+    before = state.get("origin", "")  # older checkpoints have none
     return f"{text}; which {before}" if before else text
 
 

@@ -67,7 +67,7 @@ def check_same_images(path: Path, state: Mapping[str, Any], images: TrainedOn) -
     Raises:
         CheckpointError: when they differ in number, pixels, labels or order.
     """
-    if "images" not in state:  # a checkpoint of version 0.1
+    if "images" not in state:  # a checkpoint from before they were kept
         return
     known = TrainedOn(**state["images"])
     require(
