@@ -168,34 +168,36 @@ def test_images_of_another_data_set_are_refused(tiny_resnet, images, small_netwo
         run_funnel(small_network, images, CONFIG, progress=False)
 
 
-def test_crown_ibp_is_tried_only_within_reach(tiny_resnet, images, verdicts, monkeypatch):
-    """The same statuses with and without it: CROWN decides in the end."""
+@pytest.mark.parametrize("method", ["crown-ibp", "crown last layer"])
+def test_cheaper_bounds_are_tried_only_within_reach(tiny_resnet, images, verdicts, monkeypatch, method):
+    """The same statuses with and without them: CROWN decides in the end."""
     tried = []
 
-    def counting(network, box, labels, config, **options):
-        tried.append(config.method)
-        return margin_bounds(network, box, labels, config, **options)
+    def counting(network, box, labels, config, only_last=False):
+        tried.append(config.method + " last layer" * only_last)
+        return margin_bounds(network, box, labels, config, only_last=only_last)
 
     monkeypatch.setattr(funnel, "margin_bounds", counting)
     found = {}
     for reach in (0.0, 6.0, 1e9):
         tried.clear()
-        monkeypatch.setattr(funnel, "REACH", reach)
+        monkeypatch.setitem(funnel.REACH, method, reach)
         statuses = [v.status for v in run_funnel(tiny_resnet, images, CONFIG, progress=False)]
         assert statuses == [v.status for v in verdicts]
-        found[reach] = (tried.count("ibp"), tried.count("crown-ibp"))
+        found[reach] = (tried.count("ibp"), tried.count(method))
     survivors = sum(v.status in ("verified", "open") for v in verdicts)
     broken_late = sum(v.decided_by == "full attack" and v.status == "attacked" for v in verdicts)
-    proved_by_ibp = sum(v.decided_by == "ibp" for v in verdicts)
+    cheaper = ("ibp",) if method == "crown-ibp" else ("ibp", "crown-ibp")
+    proved_before = sum(v.decided_by in cheaper for v in verdicts)
     assert {ibp for ibp, _ in found.values()} == {survivors + broken_late}
     assert found[0.0][1] == 0
-    assert found[1e9][1] == survivors + broken_late - proved_by_ibp
+    assert found[1e9][1] == survivors + broken_late - proved_before
     assert 0 < found[6.0][1] <= found[1e9][1]
 
 
 @pytest.mark.parametrize("method", ["ibp", "crown-ibp"])
 def test_the_method_that_decides_is_never_skipped(tiny_resnet, images, method, monkeypatch):
-    monkeypatch.setattr(funnel, "REACH", 0.0)
+    monkeypatch.setattr(funnel, "REACH", dict.fromkeys(funnel.REACH, 0.0))
     config = replace(CONFIG, bounds=BoundsConfig(method=method))
     found = run_funnel(tiny_resnet, images.take(range(1, 8)), config, progress=False)
     assert [v.status for v in found] == plain_order(tiny_resnet, images.take(range(1, 8)), config)
