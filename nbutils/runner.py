@@ -21,6 +21,7 @@ from papermill.exceptions import PapermillException, PapermillExecutionError
 
 from .config import root
 from .errors import NotebookError, ParameterError, require
+from .kernels import WakefulKernelManager
 from .staging import check_writable
 
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
@@ -126,6 +127,7 @@ def run_notebook(
             parameters=dict(parameters),
             cwd=str(path.parent),
             kernel_name="python3",
+            kernel_manager_class=WakefulKernelManager,
             progress_bar=True,
             log_output=False,
         )

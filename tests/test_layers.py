@@ -24,7 +24,7 @@ ORDER = (
     "plots", "findings", "findings_training", "zoo_findings", "session",
     "bench", "bench_funnel",
     "display", "widgets",
-    "runner",
+    "kernels", "runner",
     "commands", "__main__",
 )  # fmt: skip
 
@@ -33,6 +33,7 @@ DOORS = {
     "auto_LiRPA": {"_lirpa"},
     "ipywidgets": {"widgets"},
     "papermill": {"runner"},
+    "jupyter_client": {"kernels"},
     "torchvision": {"datasets", "images"},
     "onnx2torch": {"networks"},
     "IPython": {"display"},
