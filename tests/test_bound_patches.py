@@ -115,7 +115,7 @@ def test_margins_are_the_same_without_patches(name, radius, monkeypatch):
     monkeypatch.setattr(_lirpa, "has_patches", lambda: False)
     network = built(name)
     slow = margin_bounds(network, toy_box(radius), np.array([1]), BoundsConfig(), layers=True)
-    assert not any(bounds._engine(network)._patches.values())
+    assert not any(bounds.engine_of(network)._patches.values())
     np.testing.assert_allclose(fast.lower, slow.lower, atol=1e-5)
     for first, second in zip(fast.layers, slow.layers, strict=True):
         np.testing.assert_allclose(first.width, second.width, rtol=1e-5)
@@ -143,14 +143,14 @@ def test_patches_that_fail_or_differ_are_not_used(broken, monkeypatch):
     monkeypatch.setattr(_lirpa, "signed_patches", broken)
     network = built("shortcut")
     found = margin_bounds(network, toy_box(0.1), np.array([1]), BoundsConfig())
-    assert not any(bounds._engine(network)._patches.values())
+    assert not any(bounds.engine_of(network)._patches.values())
     np.testing.assert_allclose(found.lower, expected.lower, atol=1e-5)
 
 
 def test_an_operation_without_patches_falls_back(monkeypatch):
     """An activation on images between convolutions whose backward pass knows whole images alone."""
     network = built("stack")
-    engine = bounds._engine(network)
+    engine = bounds.engine_of(network)
     relu = next(node for node in engine._module._modules.values() if _lirpa.is_relu(node))
     backward = relu.bound_backward
 
@@ -176,7 +176,7 @@ def test_a_library_with_other_patches_is_noticed(monkeypatch):
 
 
 def test_rows_of_the_real_network(small_network):
-    engine = bounds._engine(small_network)
+    engine = bounds.engine_of(small_network)
     images = load_images("embedded").take([8])
     x, hidden = tightened(engine, Box.around(images.pixels, images.normalization, 1 / 255), small_network.classes)
     layers = [layer for layer, (low, _) in hidden.items() if low.ndim == 4]
@@ -193,7 +193,7 @@ def test_rows_of_the_real_network(small_network):
 
 def test_the_side_that_can_settle_a_sign_goes_first(small_network, monkeypatch):
     """The second side is bounded only where the first one left the sign open."""
-    engine = bounds._engine(small_network)
+    engine = bounds.engine_of(small_network)
     images = load_images("embedded").take([8])
     asked: dict[str, list[int]] = {}
     least = engine._least

@@ -12,7 +12,7 @@ import pytest
 import torch
 import toys
 
-from nbutils import _lirpa, bounds
+from nbutils import _engine, _lirpa, bounds
 from nbutils.bounds import margin_bounds
 from nbutils.config import METHODS, BoundsConfig
 from nbutils.errors import BoundsError, ParameterError
@@ -165,7 +165,7 @@ def test_result_is_free_of_order_batch_and_earlier_calls(tiny_resnet, method):
 def test_chunks_change_nothing_but_memory(tiny_resnet, monkeypatch):
     box, labels = some_box((2, *tiny_resnet.input_shape), 0.15), np.array([0, 1])
     whole = margin_bounds(tiny_resnet, box, labels, BoundsConfig(), layers=True)
-    monkeypatch.setattr(bounds, "CHUNK", 3)
+    monkeypatch.setattr(_engine, "CHUNK", 3)
     chunked = margin_bounds(tiny_resnet, box, labels, BoundsConfig(), layers=True)
     np.testing.assert_allclose(chunked.lower, whole.lower, atol=1e-5)
     for first, second in zip(whole.layers, chunked.layers, strict=True):
@@ -327,5 +327,5 @@ def test_less_memory_means_smaller_chunks_and_the_same_bounds(small_network):
     usual = margin_bounds(small_network, box, images.labels, BoundsConfig())
     tight = margin_bounds(small_network, box, images.labels, BoundsConfig(memory_gb=0.1))
     np.testing.assert_allclose(tight.lower, usual.lower, atol=1e-4)
-    engine = bounds._engine(small_network)
-    assert engine._chunk(0.1) < engine._chunk(12.0) == bounds.CHUNK
+    engine = bounds.engine_of(small_network)
+    assert engine._chunk(0.1) < engine._chunk(12.0) == _engine.CHUNK

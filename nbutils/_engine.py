@@ -1,0 +1,208 @@
+"""One network's bounds by auto_LiRPA, with CROWN's intermediate bounds driven layer by layer.
+
+Layer by layer and in chunks of rows: that bounds memory, and a neuron whose sign a cheaper bound settles is never
+bounded by CROWN. Cheaper are intervals from the tightened layers before, plain ones and those through composed
+convolutions. Neurons of convolutions are carried through the network as patches of the size of their receptive field,
+where the library's patches pass a trial. Imported by `bounds` only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from . import _lirpa, _rows
+from .composed import ComposedIntervals
+from .config import BoundsConfig
+from .errors import BoundsError, require
+from .records import Box
+from .twins import folded
+
+CHUNK = 256
+"""Most neurons bounded at once; larger chunks are not faster on two cores."""
+
+Interval = tuple[torch.Tensor, torch.Tensor]
+
+
+class Classifier(Protocol):
+    """What bounds need of a `networks.Network`."""
+
+    name: str
+    module: torch.nn.Module
+    input_shape: tuple[int, int, int]
+    classes: int
+    device: torch.device
+
+
+class BoundEngine:
+    """One network as a `BoundedModule`, built once; every run starts from a clean state."""
+
+    def __init__(self, network: Classifier) -> None:
+        self._name = network.name
+        self._device = network.device
+        self._input_shape = network.input_shape
+        self._patches: dict[str, bool] = {}
+        self._composed = ComposedIntervals(folded(network.module))
+        self._numbers: dict[str, int] | None = None  # of the ReLUs in `_composed`, by the name of their input here
+        try:
+            self._module = _lirpa.bounded_module(network.module, network.input_shape, network.device)
+        except _lirpa.UnsupportedOperation as error:
+            raise BoundsError(
+                f"{network.name}: found operations without bounds: {error}; allowed: what auto_LiRPA knows, such as "
+                "Conv, BatchNormalization, Relu, Add, Flatten, Gemm."
+            ) from error
+
+    def run(
+        self, box: Box, wanted: torch.Tensor, config: BoundsConfig, only_last: bool = False
+    ) -> tuple[torch.Tensor, dict[str, Interval]]:
+        """Lower bounds [M] of `wanted` [1, M, K] @ logits over one box, and the pre-activation bounds by layer."""
+        x = _lirpa.bounded_input(box.center, box.lower, box.upper, self._device)
+        with torch.no_grad():
+            margins, hidden = self._intervals(x, wanted)
+            if config.method == "ibp":
+                return margins, hidden
+            chunk = self._chunk(config.memory_gb)
+            if config.method != "crown-ibp":
+                center = _lirpa.bounded_input(box.center, box.center, box.center, self._device)
+                values = {name: low for name, (low, _) in self._intervals(center, wanted)[1].items()}
+                if self._numbers is None:
+                    self._numbers = self._numbered(box.center, values)
+                hidden = self._tighten(x, box, hidden, values, chunk, only_last)
+            parts = [
+                self._compute(x, hidden, method="backward", C=rows, bound_upper=False)[0].flatten()
+                for rows in wanted.split(chunk, dim=1)
+            ]
+            margins = torch.cat(parts)
+        if config.method == "alpha-crown" and self._module.optimizable_activations:
+            better = [
+                _lirpa.optimized_lower(self._module, x, rows, hidden, config.alpha_steps, config.alpha_lr)
+                for rows in wanted.split(chunk, dim=1)
+            ]
+            margins = torch.fmax(margins, torch.cat(better))
+        return margins, hidden
+
+    def _intervals(self, x: Any, wanted: torch.Tensor) -> tuple[torch.Tensor, dict[str, Interval]]:
+        """IBP bounds of the margins [M] and of every input of a nonlinear layer, input side first."""
+        lower, _ = self._module.compute_bounds(x=(x,), C=wanted, method="IBP", bound_upper=False)
+        hidden = {}
+        for node in self._module._modules.values():
+            for source in _lirpa.bounded_inputs(node):
+                if source.perturbed and getattr(source, "lower", None) is not None:
+                    hidden.setdefault(source.name, (source.lower.clone(), source.upper.clone()))
+        return lower[0], hidden
+
+    def _numbered(self, center: np.ndarray, values: dict[str, torch.Tensor]) -> dict[str, int]:
+        """Number of the ReLU behind each layer in `values`, where all ReLUs of both readings see equal values.
+
+        Args:
+            center: a point [1, C, H, W].
+            values: by the name of a layer, what a nonlinear layer is given there.
+        """
+        seen = self._composed.values(torch.as_tensor(center).to(self._device))
+        names = [name for name in values if self._feeds_relus(name)]
+        alike = len(seen) == len(names) == len(values) and all(
+            one.shape == values[name].shape and torch.allclose(one, values[name], rtol=1e-3, atol=1e-3)
+            for one, name in zip(seen, names, strict=True)
+        )
+        return {name: number for number, name in enumerate(names)} if alike else {}
+
+    def _tighten(
+        self,
+        x: Any,
+        box: Box,
+        hidden: dict[str, Interval],
+        values: dict[str, torch.Tensor],
+        chunk: int,
+        only_last: bool,
+    ) -> dict[str, Interval]:
+        """CROWN bounds of the layers in `hidden` (or of the last of them), each from the tightened ones before it.
+
+        A ReLU's relaxation is exact once the sign of its input is known. So neurons settled by intervals are left
+        alone, the side that may settle a sign comes first, and the other side only where it did not. The sign, if
+        there is one, is that of the neuron's value at the centre, in `values`.
+        """
+        names = list(hidden)
+        done = {name: hidden[name] for name in names[:-1]} if only_last else {}
+        for name in names[len(done) :]:
+            # Intervals from the tightened layers before are tighter than IBP from the input, for one cheap pass.
+            low, up = (side.clone() for side in self._compute(x, done, method="IBP", final_node_name=name))
+            if name in self._numbers:
+                ends = tuple(torch.as_tensor(side).to(self._device) for side in (box.lower, box.upper))
+                closer = self._composed.bounds(self._numbers[name], ends, [done[layer] for layer in names[: len(done)]])
+                if closer is not None:
+                    low, up = torch.fmax(low, closer[0]), torch.fmin(up, closer[1])
+            shape, low, up = low.shape, low.flatten(), up.flatten()
+            first = torch.where(values[name].flatten() < 0, -1.0, 1.0)
+            for signs in (first, -first):
+                open_rows = (low < 0) & (up > 0) if self._feeds_relus(name) else torch.ones_like(low, dtype=torch.bool)
+                rows = open_rows.nonzero()[:, 0]
+                if len(rows) == 0:
+                    continue
+                patches = self._takes_patches(name, done, chunk)
+                least = self._least(x, done, name, rows, signs[rows], chunk, patches)
+                positive = signs[rows] > 0
+                low[rows] = torch.where(positive, torch.fmax(low[rows], least), low[rows])
+                up[rows] = torch.where(positive, up[rows], torch.fmin(up[rows], -least))
+            done[name] = (low.view(shape), up.view(shape))
+        return done
+
+    def _least(
+        self,
+        x: Any,
+        known: dict[str, Interval],
+        name: str,
+        rows: torch.Tensor,
+        signs: torch.Tensor,
+        chunk: int,
+        patches: bool,
+    ) -> torch.Tensor:
+        """CROWN's lower bounds [M] of `signs` times the neurons `rows` [M] of the layer `name`."""
+        shape = torch.Size(self._module[name].output_shape)
+        specify = _lirpa.signed_patches if patches else _rows.signed_rows
+        parts = []
+        for some, sides in zip(rows.split(chunk), signs.split(chunk), strict=True):
+            call = {"C": specify(some, sides, shape), "final_node_name": name, "bound_upper": False}
+            parts.append(self._compute(x, known, method="backward", **call)[0].flatten())
+        return torch.cat(parts)
+
+    def _takes_patches(self, name: str, known: dict[str, Interval], chunk: int) -> bool:
+        """Whether rows of the layer `name` go as patches: where a trial gives the same bounds as whole images.
+
+        Tried once a layer, at corners, edges and middle and with both signs, over a made-up input and made-up
+        intervals of the layers before in which no relaxation is exact, so the answer depends on no image. A layer or
+        a library whose patches fail or differ costs speed only.
+        """
+        if name not in self._patches:
+            self._patches[name] = False
+            shape = torch.Size(self._module[name].output_shape)
+            if _lirpa.has_patches() and len(shape) == 4:
+                rows, signs = _rows.trial(shape, self._device)
+                low, up = _rows.made_up((1, *self._input_shape), self._device)
+                x = _lirpa.bounded_input((low + up) / 2, low, up, self._device)
+                made_up = {layer: _rows.made_up(side.shape, self._device) for layer, (side, _) in known.items()}
+                with contextlib.suppress(*_lirpa.FAILURES):
+                    whole, patched = (self._least(x, made_up, name, rows, signs, chunk, way) for way in (False, True))
+                    self._patches[name] = bool(((whole - patched).abs() <= 1e-4 * (1 + whole.abs())).all())
+        return self._patches[name]
+
+    def _feeds_relus(self, name: str) -> bool:
+        """Whether every nonlinear layer reading the node `name` is a ReLU."""
+        readers = [self._module[after] for after in self._module[name].output_name]
+        return all(_lirpa.is_relu(reader) for reader in readers if _lirpa.bounded_inputs(reader))
+
+    def _compute(self, x: Any, known: dict[str, Interval], **call: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """`compute_bounds` with the bounds of the layers in `known` taken as given."""
+        return self._module.compute_bounds(x=(x,), **{_lirpa.intermediate_name(): known}, **call)
+
+    def _chunk(self, memory_gb: float) -> int:
+        """Rows of a linear bound whose coefficients fit into `memory_gb`."""
+        widest = max(int(np.prod(node.output_shape[1:])) for node in self._module._modules.values() if node.perturbed)
+        row = 24 * 4 * widest  # float32 coefficients before and after a layer, of both branches, and scratch; measured
+        fitting = int(memory_gb * 1e9 / 2 // row)
+        require(
+            fitting >= 1, "memory_gb", memory_gb, f"{2 * row / 1e9:.3g} or more for {self._name}", error=BoundsError
+        )
+        return min(CHUNK, fitting)

@@ -1,0 +1,210 @@
+"""Intervals through composed convolutions: a cheap test of which neurons keep their sign over a box.
+
+IBP takes absolute values at every convolution. In a residual network the signal runs from one ReLU to the next
+through several of them (second convolution of a block, shortcuts, first convolution of a later block) with nothing but
+additions in between; multiplied out first, they are one convolution, and terms that cancel are not counted twice. Every
+ReLU's output is a box here, so all correlation through ReLUs is lost: sound, looser than CROWN, and far cheaper.
+
+A layer has an answer where its input is a convolution of a sum of such paths.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+Interval = tuple[Tensor, Tensor]
+
+ROUNDING = 1e-4
+"""Share of a radius, and a tenth of it of the centre's size, added for the rounding of float32 sums."""
+
+
+@dataclass(frozen=True)
+class _Path:
+    """From the output of a ReLU (or the network's input) to the input of a convolution, as one convolution."""
+
+    source: fx.Node
+    weight: Tensor  # [channels out, channels in, kernel height, kernel width]
+    stride: int
+    padding: int
+
+
+class ComposedIntervals:
+    """The paths between the ReLUs of one network; made once, asked for every box."""
+
+    def __init__(self, module: nn.Module) -> None:
+        """
+        Args:
+            module: the network with batch norms folded (`twins.folded`); anything but a graph has no layers here.
+        """
+        self._module = module
+        self._modules = dict(module.named_modules())
+        nodes = list(module.graph.nodes) if isinstance(module, fx.GraphModule) else []
+        self._relus = [node for node in nodes if self._is(node, nn.ReLU)]
+        self._inputs = [node for node in nodes if node.op == "placeholder"]
+        self._paths = {node: self._paths_to(node) for node in self._relus}
+
+    @property
+    def layers(self) -> int:
+        """Number of ReLUs, in the order in which the network computes them."""
+        return len(self._relus)
+
+    def bounds(self, layer: int, box: Interval, before: Sequence[Interval]) -> Interval | None:
+        """Lower and upper bounds [1, C, H, W] of the input of ReLU number `layer`; None where there is no answer.
+
+        Args:
+            box: the network's input, [1, C, H, W] each.
+            before: bounds of the inputs of the ReLUs before, in their order.
+        """
+        relu = self._relus[layer]
+        paths = self._paths[relu]
+        if paths is None:
+            return None
+        ranges = {node: (low.relu(), up.relu()) for node, (low, up) in zip(self._relus, before, strict=False)}
+        ranges |= dict.fromkeys(self._inputs, box)
+        centres = {node: (low + up) / 2 for node, (low, up) in ranges.items()}
+        query = relu.args[0]
+        centre = self._value(query, centres)
+        size = self._value(query.args[0], centres).shape[2:]
+        radius = torch.zeros_like(centre)
+        for path in paths:
+            low, up = ranges[path.source]
+            _add_radius(radius, self._called(query), path, (up - low) / 2, size)
+        radius = radius * (1 + ROUNDING) + centre.abs() * (ROUNDING / 10)
+        return centre - radius, centre + radius
+
+    def values(self, x: Tensor) -> list[Tensor]:
+        """Inputs of the ReLUs at the point `x` [1, C, H, W], in their order."""
+        if not self._relus:
+            return []
+        recorder = _Recorder(self._module)
+        recorder.run(x)
+        return recorder.found
+
+    def _paths_to(self, relu: fx.Node) -> list[_Path] | None:
+        query = relu.args[0]
+        if not self._plain(query):
+            return None
+        try:
+            return list(self._expand(query.args[0]))
+        except _NoPath:
+            return None
+
+    def _expand(self, node: fx.Node) -> Iterator[_Path]:
+        """The paths whose sum is `node`."""
+        if node in self._relus or node.op == "placeholder":
+            raise _NoPath  # nothing to compose: IBP is as good
+        if self._adds(node):
+            for part in node.args:
+                yield from self._expand(part)
+            return
+        if not self._plain(node):
+            raise _NoPath
+        conv, before = self._called(node), node.args[0]
+        stride, padding = conv.stride[0], conv.padding[0]
+        if before in self._relus or before.op == "placeholder":
+            yield _Path(before, conv.weight, stride, padding)
+            return
+        if conv.kernel_size != (1, 1) or padding:
+            raise _NoPath  # a border inside the path: it would be no single convolution
+        for path in self._expand(before):
+            weight = torch.einsum("ochw,cikl->oikl", conv.weight, path.weight)
+            yield _Path(path.source, weight, stride * path.stride, path.padding)
+
+    def _value(self, node: fx.Node, known: dict[fx.Node, Tensor]) -> Tensor:
+        if node in known:
+            return known[node]
+        values = [self._value(part, known) for part in node.args]
+        return sum(values[1:], values[0]) if self._adds(node) else self._called(node)(*values)
+
+    def _called(self, node: fx.Node) -> nn.Module:
+        return self._modules[node.target]
+
+    def _is(self, node: object, kind: type[nn.Module]) -> bool:
+        if not isinstance(node, fx.Node) or node.op != "call_module" or node.kwargs or len(node.args) != 1:
+            return False
+        return isinstance(self._called(node), kind)
+
+    def _plain(self, node: object) -> bool:
+        """Whether `node` is a convolution with equal strides and zero padding, of all channels at once."""
+        if not self._is(node, nn.Conv2d):
+            return False
+        conv = self._called(node)
+        numbers = isinstance(conv.padding, tuple) and conv.padding_mode == "zeros"
+        even = numbers and len({*conv.stride}) == len({*conv.padding}) == len({*conv.kernel_size}) == 1
+        return even and conv.groups == 1 and conv.dilation == (1, 1)
+
+    def _adds(self, node: object) -> bool:
+        if not isinstance(node, fx.Node) or node.kwargs or len(node.args) != 2:
+            return False
+        if not all(isinstance(part, fx.Node) for part in node.args):
+            return False
+        if node.op == "call_function":
+            return node.target in (operator.add, torch.add)
+        return node.op == "call_module" and getattr(self._called(node), "math_op_function", None) is torch.add
+
+
+class _Recorder(fx.Interpreter):
+    """Runs a graph and keeps what its ReLUs are given."""
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__(module)
+        self.found: list[Tensor] = []
+
+    def call_module(self, target: fx.node.Target, args: tuple, kwargs: dict) -> object:
+        if isinstance(self.module.get_submodule(target), nn.ReLU):
+            self.found.append(args[0])
+        return super().call_module(target, args, kwargs)
+
+
+class _NoPath(Exception):
+    """The signal does not reach this layer through convolutions and additions alone."""
+
+
+def _add_radius(total: Tensor, query: nn.Conv2d, path: _Path, radius: Tensor, size: Sequence[int]) -> None:
+    """Add to `total` [1, O, H, W] how far `query` after `path` moves when the path's source moves by `radius`.
+
+    At the border `query` reads zeros and not what the path would give there, so its outputs are treated by the part of
+    the kernel that lies inside its input of `size` (height, width): interior, edges and corners.
+    """
+    alive = (radius != 0).flatten(2).any(2)[0]  # NaN counts as moving
+    if not alive.any():
+        return
+    moving, weight = radius[:, alive], path.weight[:, alive]
+    kernel, stride, padding = query.kernel_size[0], query.stride[0], query.padding[0]
+    taps = torch.einsum("ochw,cikl->hwoikl", query.weight, weight)
+    reach = weight.shape[2]
+    step = stride * path.stride
+    margin = path.padding + (kernel + reach) * step  # more zeros than any kernel asks for
+    field = F.pad(moving, (margin,) * 4)
+    for rows, (top, bottom) in _groups(total.shape[2], size[0], kernel, stride, padding):
+        for columns, (left, right) in _groups(total.shape[3], size[1], kernel, stride, padding):
+            composed = total.new_zeros(
+                *taps.shape[2:4], (bottom - top - 1) * path.stride + reach, (right - left - 1) * path.stride + reach
+            )
+            for i in range(top, bottom):
+                for j in range(left, right):
+                    y, x = (i - top) * path.stride, (j - left) * path.stride
+                    composed[..., y : y + reach, x : x + reach] += taps[i, j]
+            # first source pixel under the kernel for the first output of the group, in the padded field
+            y0 = (rows.start * stride - padding + top) * path.stride - path.padding + margin
+            x0 = (columns.start * stride - padding + left) * path.stride - path.padding + margin
+            y1 = y0 + (len(rows) - 1) * step + composed.shape[2]
+            x1 = x0 + (len(columns) - 1) * step + composed.shape[3]
+            part = F.conv2d(field[:, :, y0:y1, x0:x1], composed.abs(), stride=step)
+            total[:, :, rows.start : rows.stop, columns.start : columns.stop] += part
+
+
+def _groups(outputs: int, inputs: int, kernel: int, stride: int, padding: int) -> Iterator[tuple[range, range]]:
+    """Runs of outputs of a convolution in one dimension with the kernel taps that fall inside its input."""
+    start = 0
+    inside = [(max(0, padding - stride * o), min(kernel, inputs + padding - stride * o)) for o in range(outputs)]
+    for end in range(1, outputs + 1):
+        if end == outputs or inside[end] != inside[start]:
+            yield range(start, end), inside[start]
+            start = end
