@@ -82,9 +82,10 @@ class Trainer:
         row = {"epoch": self.epoch, **self._train(progress, on_batch), "lr": self._rate(self.step - 1)}
         row["weight"], row["box"], _ = self.config.certified_at(self.epoch + 1)
         row["train_seconds"] = round(time.perf_counter() - started, 2)
-        row |= validate(
-            averaged_network(self.config, self.average).to(self.device), self.validation, self.pixels, self.config.eps
-        )
+        network = averaged_network(self.config, self.average).to(self.device)
+        if self.config.channels_last:
+            network = network.to(memory_format=torch.channels_last)
+        row |= validate(network, self.validation, self.pixels, self.config.eps)
         row["seconds"] = round(time.perf_counter() - started, 2)
         self.epoch += 1
         self.history.append(row)

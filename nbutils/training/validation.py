@@ -11,7 +11,7 @@ from .losses import perturb
 
 ATTACKED = 500  # images that are attacked, the first of those set aside
 STEPS = 5  # PGD steps of that attack, half the radius each
-BATCH = 500
+BATCH = 100  # several times faster than 500 on a CPU, whose caches the activations leave
 
 
 def validate(network: ResNet, images: ImageSet, pixels: Pixels, eps: float) -> dict[str, float]:
