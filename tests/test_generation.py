@@ -490,6 +490,7 @@ def test_embedded_images_take_networks_with_a_selection_and_no_sample_for_the_wh
     said = capsys.readouterr().out
     if not named:
         assert code == 0
+        assert "toy: no selection of the whole test set, running the funnel on these 80" in said
         assert "other: no selection, left out" in said
 
 

@@ -148,6 +148,7 @@ def _embedded(
         whole = name in recorded and sum(recorded[name].counts.values()) >= IMAGES  # a sample says nothing of the rest
         kept = generation.among(recorded[name], images) if whole else None
         if kept is None or not how.of(kept):
+            print(f"{name}: no selection of the whole test set, running the funnel on these {len(images)}", flush=True)
             kept = generation.fresh_selection(path, images, settings)
         selections[name] = kept
     if not any(how.of(selection) for selection in selections.values()):
