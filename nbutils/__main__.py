@@ -41,8 +41,8 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in COMMANDS:
         module = import_module(f".commands.{name.replace('-', '_')}", __package__)
-        text = module.HELP.replace("%", "%%")  # argparse formats help texts
-        command = commands.add_parser(name, help=text, description=text)
+        text = module.HELP.replace("%", "%%")  # argparse formats help texts, and descriptions not
+        command = commands.add_parser(name, help=text, description=module.HELP)
         module.add_arguments(command)
         command.set_defaults(run=module.run)
     args = parser.parse_args(argv)
