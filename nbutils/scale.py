@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import signal
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -130,11 +131,14 @@ class _Engine:
         waiting = iter(jobs)
         running = as_completed(loop=self._client.loop)
         try:
-            self._fill(running, plugin.name, step, waiting)
-            for future in running:
-                verdict = _result(future)
+            with _interrupts() as came:
                 self._fill(running, plugin.name, step, waiting)
-                yield verdict
+                for future in running:
+                    verdict = _result(future)
+                    self._fill(running, plugin.name, step, waiting)
+                    yield verdict
+                    if came:
+                        raise KeyboardInterrupt
         finally:
             self._client.cancel(list(running.futures), force=True)
             self._client.unregister_worker_plugin(plugin.name)
@@ -144,6 +148,30 @@ class _Engine:
         room = IN_FLIGHT * max(1, sum(self._client.nthreads().values())) - running.count()
         for job in islice(waiting, max(0, room)):
             running.add(self._client.submit(_on_worker, plugin, step, job, pure=False))
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """The interrupts that came in the block, as the numbers of their signals.
+
+    Python drops the exception of a Ctrl-C that arrives while an object is finalised, and Dask finalises futures all
+    the time.
+    """
+    came: list[int] = []
+    answer = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(answer):
+        yield came
+        return
+
+    def note(number: int, frame: Any) -> Any:
+        came.append(number)
+        return answer(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGINT, answer)
 
 
 def _result(future: Any) -> Verdict:

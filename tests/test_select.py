@@ -19,6 +19,7 @@ import toys
 from nbutils.__main__ import main
 from nbutils.datasets import DATASETS
 from nbutils.networks import open_network
+from nbutils.scale import _interrupts
 
 SETTINGS = ["--eps", "2/255", "--steps", "150", "--restarts", "20"]
 
@@ -162,6 +163,20 @@ def test_interrupted_on_dask_and_started_again(job):
     assert not living(process.pid), "no worker is left"
     assert main([*job.arguments, "--ledger", str(ledger)]) == 0
     assert rows(ledger) == job.expected
+
+
+def test_an_interrupt_that_a_finalizer_swallows_is_noted():
+    before = signal.getsignal(signal.SIGINT)
+
+    class Finalised:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    with _interrupts() as came:
+        with suppress(KeyboardInterrupt):  # Python says "Exception ignored in" and goes on
+            Finalised()
+        assert came == [signal.SIGINT]
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_the_strong_attack_has_a_ledger_of_its_own(job, capsys):
