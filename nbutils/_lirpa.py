@@ -1,13 +1,14 @@
 """auto_LiRPA 0.3 (PyPI) and 0.7.1 (GitHub) behind one set of names; nothing else imports the library.
 
-0.3 was written for torch < 1.13 and NumPy 1. On torch 2.8 / NumPy 2 four things are put right, each only where the
-attribute is missing, so 0.7.1 stays untouched:
+0.3 was written for torch < 1.13 and NumPy 1. On torch 2.8 / NumPy 2 four things are put right, on torch 2.11 and 2.13 a
+fifth, each only where the attribute is missing, so 0.7.1 stays untouched:
 
 1. `numpy.lib.arraysetops.isin`: the module is gone; a stand-in exists while the library is being imported.
 2. `torch.onnx.symbolic_helper._set_opset_version`: gone; it has to set the exporter's opset, else traced networks
    lack the attributes `axes` and `split`.
 3. `torch._C.Node.__getitem__`: gone; torch keeps its body as `symbolic_helper._node_get`.
 4. `BoundedModule._named_members` has to accept `remove_duplicate`, which `torch.nn.Module` passes now.
+5. `torch.onnx.utils._optimize_graph`, like all of the exporter's inner names: moved, see `_exporter`.
 
 Of the library's interface this package uses `BoundedModule(model, global_input, bound_opts=, device=)`,
 `compute_bounds(x=, C=, method=, final_node_name=, bound_lower=, bound_upper=)`, `set_bound_opts`,
@@ -21,6 +22,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
+import importlib.util
 import inspect
 import io
 import logging
@@ -65,8 +68,9 @@ class UnsupportedOperation(Exception):
 @functools.cache
 def library() -> types.ModuleType:
     """auto_LiRPA, imported on first use, without its side effects on warnings, logging and the home directory."""
-    from torch.onnx import symbolic_helper
+    from torch.onnx import utils
 
+    symbolic_helper = _exporter("symbolic_helper")
     with contextlib.ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())  # the library calls `simplefilter("once")`
         stack.enter_context(_quiet())
@@ -84,8 +88,12 @@ def library() -> types.ModuleType:
             stand_in.isin = np.isin  # type: ignore[attr-defined]
             sys.modules[stand_in.__name__] = stand_in
             stack.callback(sys.modules.pop, stand_in.__name__)
-        if not hasattr(symbolic_helper, "_set_opset_version"):
-            stack.enter_context(mock.patch.object(symbolic_helper, "_set_opset_version", _set_opset, create=True))
+        if not hasattr(utils, "_optimize_graph"):
+            optimize = _exporter("utils")._optimize_graph
+            stack.enter_context(mock.patch.object(utils, "_optimize_graph", optimize, create=True))
+        public = importlib.import_module("torch.onnx.symbolic_helper")
+        if not hasattr(public, "_set_opset_version"):
+            stack.enter_context(mock.patch.object(public, "_set_opset_version", _set_opset, create=True))
         import auto_LiRPA
 
         if not hasattr(torch._C.Node, "__getitem__"):
@@ -115,14 +123,12 @@ def bounded_module(module: torch.nn.Module, input_shape: tuple[int, ...], device
     Raises:
         UnsupportedOperation: for an operation the library does not know.
     """
-    from torch.onnx._globals import GLOBALS
-
-    lirpa = library()
+    lirpa, settings = library(), _exporter("_globals").GLOBALS
     twin = folded(module)  # a copy, because the library moves and re-reads the weights it is given
     example = torch.zeros(1, *input_shape, device=device)
     collected = _Collector()
     logger = logging.getLogger("auto_LiRPA.utils")
-    opset = GLOBALS.export_onnx_opset_version
+    opset = settings.export_onnx_opset_version
     logger.addHandler(collected)
     propagate, logger.propagate = logger.propagate, False
     try:
@@ -133,7 +139,7 @@ def bounded_module(module: torch.nn.Module, input_shape: tuple[int, ...], device
     finally:
         logger.removeHandler(collected)
         logger.propagate = propagate
-        GLOBALS.export_onnx_opset_version = opset
+        settings.export_onnx_opset_version = opset
     bounded.eval()
     for parameter in bounded.parameters():
         parameter.requires_grad_(False)
@@ -222,9 +228,14 @@ def _quiet() -> Iterator[None]:
 
 
 def _set_opset(version: int) -> None:
-    from torch.onnx._globals import GLOBALS
+    _exporter("_globals").GLOBALS.export_onnx_opset_version = version
 
-    GLOBALS.export_onnx_opset_version = version
+
+def _exporter(name: str) -> types.ModuleType:
+    """Module `name` of torch's TorchScript-to-ONNX exporter: below `torch.onnx` until torch 2.8, moved after."""
+    moved = "torch.onnx._internal.torchscript_exporter"
+    inside = importlib.util.find_spec(moved) is not None
+    return importlib.import_module(f"{moved if inside else 'torch.onnx'}.{name}")
 
 
 def _accept_remove_duplicate(members: Any) -> Any:
