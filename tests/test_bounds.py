@@ -18,6 +18,7 @@ from nbutils.config import METHODS, BoundsConfig
 from nbutils.errors import BoundsError, ParameterError
 from nbutils.images import load_images
 from nbutils.margins import class_margins, rivals
+from nbutils.networks import open_network
 from nbutils.randomness import stream
 from nbutils.records import Box
 
@@ -328,4 +329,27 @@ def test_less_memory_means_smaller_chunks_and_the_same_bounds(small_network):
     tight = margin_bounds(small_network, box, images.labels, BoundsConfig(memory_gb=0.1))
     np.testing.assert_allclose(tight.lower, usual.lower, atol=1e-4)
     engine = bounds.engine_of(small_network)
-    assert engine._chunk(0.1) < engine._chunk(12.0) == _engine.CHUNK
+    device = small_network.device.type
+    assert engine._chunk(0.1) < engine._chunk(12.0) == (_engine.CUDA_CHUNK if device == "cuda" else _engine.CHUNK)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_gives_the_bounds_of_the_cpu():
+    images = load_images("embedded").take([1, 8])
+    box = Box.around(images.pixels, images.normalization, 1 / 255)
+    for method in ("ibp", "crown-ibp", "crown"):
+        found, expected = (
+            margin_bounds(
+                open_network("CIFAR100_resnet_small", device=device), box, images.labels, BoundsConfig(method=method)
+            )
+            for device in ("cuda", "cpu")
+        )
+        np.testing.assert_allclose(found.lower, expected.lower, rtol=1e-4, atol=1e-4)
+
+
+def test_the_exporter_is_found_where_torch_keeps_it(monkeypatch):
+    monkeypatch.setattr(_lirpa.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(_lirpa.importlib, "import_module", lambda name: name)
+    assert _lirpa._exporter("_globals") == "torch.onnx._globals"
+    monkeypatch.setattr(_lirpa.importlib.util, "find_spec", lambda name: name)
+    assert _lirpa._exporter("_globals") == "torch.onnx._internal.torchscript_exporter._globals"

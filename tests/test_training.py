@@ -39,6 +39,8 @@ from nbutils.training import (
     onnx_bytes,
     recipe,
     train,
+    validation,
+    weights,
 )
 from nbutils.training.account import account
 from nbutils.training.costs import measure_losses
@@ -257,6 +259,30 @@ def test_regularizer_by_hand():
     assert shi_regularizer(bounds, 0 * ones, ones).item() == pytest.approx(0.25 / 0.5, rel=1e-5)
 
 
+def test_validation_attacks_images_at_even_distances(toy, images, monkeypatch):
+    # three classes one after the other, as a source sorted by class has them; the attack changes nothing here
+    ordered = images.take(np.argsort(images.labels, kind="stable"))
+    attacked = []
+
+    def nothing(network, points, lower, upper, labels, steps, step_size):
+        attacked.extend(labels.tolist())
+        return points
+
+    monkeypatch.setattr(validation, "perturb", nothing)
+    monkeypatch.setattr(validation, "ATTACKED", 4)
+    space = Pixels(NORM, CPU)
+    found = validation.validate(toy.eval(), ordered, space, 0.01)
+    assert attacked == ordered.labels[[0, 16, 32, 48]].tolist()
+    right = toy(space.to_network(torch.from_numpy(ordered.pixels))).argmax(1).numpy() == ordered.labels
+    assert found["validation_clean"] == pytest.approx(100 * right.mean(), abs=0.01)
+    assert found["validation_pgd"] == pytest.approx(100 * right[[0, 16, 32, 48]].mean(), abs=0.01)
+    attacked.clear()
+    few = ordered.take(range(3))
+    validation.validate(toy, few, space, 0.01)
+    assert attacked == few.labels.tolist()
+    assert validation.validate(toy, ordered.take([]), space, 0.01) == {}
+
+
 def test_certified_init_deviation():
     torch.manual_seed(0)
     layer = nn.Linear(400, 500)
@@ -312,6 +338,14 @@ def test_pixel_box_is_the_one_of_records(images):
 
 
 # ---- runs
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_an_epoch_on_cuda_gives_nearly_the_weights_of_the_cpu(images, tmp_path):
+    settings = config(epochs=1, loss="sabr", weight=0.1, bound_share=0.5, lr=0.01)
+    there, here = (train(settings, images, tmp_path / d, device=d, progress=False) for d in ("cuda", "cpu"))
+    for name, value in here.state_dict().items():
+        torch.testing.assert_close(there.state_dict()[name], value, rtol=1e-2, atol=1e-3)
 
 
 def test_two_runs_and_a_killed_and_resumed_run_give_the_same_weights(images, tmp_path, monkeypatch):
@@ -675,6 +709,13 @@ def test_command_trains_exports_and_resumes(images, tmp_path, capsys, monkeypatc
     train_command.run(arguments(*words, "--curves", tmp_path / "curves.png"))
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert "2 of 2 epochs" in capsys.readouterr().out
+
+
+def test_command_on_the_card_names_a_gpu(monkeypatch):
+    words = arguments("toy", "--recipe", "sabr", "--set", "lr=0.1", "--device", "cpu")
+    assert train_command.command_line(words) == "python -m nbutils train toy --recipe sabr --set lr=0.1"
+    monkeypatch.setattr(weights, "pick_device", lambda name: torch.device("cuda"))
+    assert train_command.command_line(words).endswith(" --set lr=0.1 --device cuda")
 
 
 def test_command_draws_no_curves_of_no_run(tmp_path):

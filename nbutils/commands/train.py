@@ -144,6 +144,9 @@ def parse_changes(changes: list[str]) -> dict[str, Any]:
 
 
 def command_line(args: argparse.Namespace) -> str:
-    """The command with the options that decide the weights."""
-    sets = " ".join(f"--set {shlex.quote(text)}" for text in args.changes)
-    return f"python -m nbutils train {args.network} --recipe {args.recipe} {sets}".strip()
+    """The command with the options that decide the weights; on a CPU they do not depend on the device."""
+    from ..training.weights import pick_device
+
+    sets = [f"--set {shlex.quote(text)}" for text in args.changes]
+    device = ["--device cuda"] if pick_device(args.device).type == "cuda" else []
+    return " ".join([f"python -m nbutils train {args.network} --recipe {args.recipe}", *sets, *device])
