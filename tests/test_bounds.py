@@ -329,8 +329,7 @@ def test_less_memory_means_smaller_chunks_and_the_same_bounds(small_network):
     tight = margin_bounds(small_network, box, images.labels, BoundsConfig(memory_gb=0.1))
     np.testing.assert_allclose(tight.lower, usual.lower, atol=1e-4)
     engine = bounds.engine_of(small_network)
-    device = small_network.device.type
-    assert engine._chunk(0.1) < engine._chunk(12.0) == (_engine.CUDA_CHUNK if device == "cuda" else _engine.CHUNK)
+    assert engine._chunk(0.1) < engine._chunk(12.0) == _engine.CHUNK
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -104,6 +104,21 @@ def test_foreign_networks_with_records(tmp_path):
     assert json.loads(lines[0])["eps"] == 1 / 255
 
 
+def test_a_network_is_left_out_of_the_sample_unless_it_is_named(tmp_path):
+    folder = tmp_path / "nets"
+    folder.mkdir()
+    matched_filters(folder)
+    matched_filters(folder, "dear")
+    settings = {"FOLDER": str(folder), "NOT_MEASURED": ["dear"]}
+    cells = execute(tmp_path, **settings)
+    assert printed(cells["sample"]).rstrip().endswith("; not measured: dear")
+    assert "dear" not in markdown(cells["costs"])
+    assert "dear" in markdown(cells["recipes"])
+    cells = execute(tmp_path, "named", **settings, NETWORKS=["dear"])
+    assert "not measured" not in printed(cells["sample"])
+    assert "dear" in markdown(cells["costs"])
+
+
 def test_without_a_measurement_only_cards_are_shown(tmp_path):
     cells = execute(tmp_path, MEASURE=False, NETWORKS=["CIFAR100_resnet_small", "CIFAR100_resnet_super"])
     assert "nothing is measured here" in printed(cells["sample"])
