@@ -12,6 +12,7 @@ import toys
 from training_toys import OTHER, TOY, toy_config, toy_images, toy_network
 
 from nbutils import resnets
+from nbutils.cards import write_card
 from nbutils.config import root
 from nbutils.errors import NetworkError, ParameterError
 from nbutils.resnets import Stage
@@ -155,3 +156,8 @@ def test_a_run_starts_from_an_onnx_file(file, tmp_path):
     assert not (tmp_path / "second").exists()
     text = account("here", made_with, history, file)
     assert text.endswith(f"; begins with the weights of toy.onnx, sha256 {file_hash(file)}")
+    write_card(file, recipe="by hand")
+    assert account("here", made_with, history, file) == f"{text}; made by by hand"
+    file.write_bytes(onnx_bytes(toy_network()))
+    with pytest.raises(NetworkError, match=r"toy.json: "):
+        account("here", made_with, history, file)

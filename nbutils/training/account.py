@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..cards import read_card
 from . import checkpoint
 from .config import TrainConfig
 from .onnx_import import file_hash, is_onnx
+
+CHANNELS = 3  # of the input of all five networks
 
 
 def account(how: str, config: TrainConfig, history: Sequence[Mapping[str, Any]], start: Path | None = None) -> str:
@@ -27,11 +30,17 @@ def account(how: str, config: TrainConfig, history: Sequence[Mapping[str, Any]],
 def origin(start: Path) -> str:
     """What a run that begins with `start` builds on: the earlier run with its settings, and what that one began with.
 
+    Of an ONNX file that is its hash, and what its card says of its own making, where there is one.
+
     Raises:
         CheckpointError: a checkpoint that is damaged or none.
+        NetworkError: a card that is damaged or about another file.
     """
     if is_onnx(start):
-        return f"begins with the weights of {start.name}, sha256 {file_hash(start)}"
+        digest = file_hash(start)
+        made = read_card(start, digest, channels=CHANNELS).get("recipe", "")
+        text = f"begins with the weights of {start.name}, sha256 {digest}"
+        return f"{text}; made by {made}" if made else text
     earlier, state = checkpoint.load(start)
     text = f"begins with the averaged weights of a run with {changed(earlier)}; {_spent(earlier, state['history'])}"
     before = state.get("origin", "")  # older checkpoints have none
