@@ -70,7 +70,8 @@ def library() -> types.ModuleType:
     """auto_LiRPA, imported on first use, without its side effects on warnings, logging and the home directory."""
     from torch.onnx import utils
 
-    symbolic_helper = _exporter("symbolic_helper")
+    # by name: as an attribute of torch.onnx it is another module in torch 2.13
+    symbolic_helper = importlib.import_module("torch.onnx.symbolic_helper")
     with contextlib.ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())  # the library calls `simplefilter("once")`
         stack.enter_context(_quiet())
@@ -91,13 +92,12 @@ def library() -> types.ModuleType:
         if not hasattr(utils, "_optimize_graph"):
             optimize = _exporter("utils")._optimize_graph
             stack.enter_context(mock.patch.object(utils, "_optimize_graph", optimize, create=True))
-        public = importlib.import_module("torch.onnx.symbolic_helper")
-        if not hasattr(public, "_set_opset_version"):
-            stack.enter_context(mock.patch.object(public, "_set_opset_version", _set_opset, create=True))
+        if not hasattr(symbolic_helper, "_set_opset_version"):
+            stack.enter_context(mock.patch.object(symbolic_helper, "_set_opset_version", _set_opset, create=True))
         import auto_LiRPA
 
         if not hasattr(torch._C.Node, "__getitem__"):
-            torch._C.Node.__getitem__ = symbolic_helper._node_get
+            torch._C.Node.__getitem__ = _exporter("symbolic_helper")._node_get
         members = auto_LiRPA.BoundedModule._named_members
         if "remove_duplicate" not in members.__code__.co_varnames:
             auto_LiRPA.BoundedModule._named_members = _accept_remove_duplicate(members)

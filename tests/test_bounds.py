@@ -231,7 +231,8 @@ import numpy as np, torch, types
 from nbutils.bounds import margin_bounds
 from nbutils.config import BoundsConfig
 from nbutils.records import Box
-from torch.onnx._globals import GLOBALS
+from nbutils._lirpa import _exporter
+GLOBALS = _exporter("_globals").GLOBALS
 module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2)).eval()
 net = types.SimpleNamespace(name="n", module=module, input_shape=(1, 1, 2), classes=2, device=torch.device("cpu"))
 def state():

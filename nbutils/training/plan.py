@@ -122,6 +122,7 @@ class Plan:
         """
         config, network, history = load_network(self.folder / LAST)
         text = f"{made_by} with {changed(config)} on {len(self.images)} images of {self.images.source}"
+        text += ", on CUDA" if self.device.type == "cuda" else ""  # on a CPU the weights do not depend on the device
         return export_onnx(
             network, self.target, dataset=dataset, normalization=self.images.normalization,
             recipe=account(text, config, history, self.start),
