@@ -325,6 +325,9 @@ def test_a_plan_runs_exports_and_goes_on(tmp_path):
     assert card["recipe"].startswith(
         "a test with network=toy epochs=2 batch_size=16 validation=16 ema=0.9 on 64 images"
     )
+    assert "CUDA" not in card["recipe"]
+    dataclasses.replace(plan, device=torch.device("cuda")).export("toy data", "a test")
+    assert "of toy images, on CUDA; 2 of 2 epochs" in json.loads(path.with_suffix(".json").read_text())["recipe"]
     again = plan_run(toy_config(epochs=2), toy_images(), folder=tmp_path / "run")
     assert "2 of 2 epochs done" in again.describe()
     assert torch.equal(again.train().head[1].weight, network.head[1].weight)
