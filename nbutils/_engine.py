@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from . import _lirpa, _rows
+from .affine import AffineIntervals, Sweep
 from .composed import ComposedIntervals
 from .config import BoundsConfig
 from .errors import BoundsError, require
@@ -46,6 +47,7 @@ class BoundEngine:
         self._input_shape = network.input_shape
         self._patches: dict[str, bool] = {}
         self._composed = ComposedIntervals(folded(network.module))
+        self._affine = AffineIntervals(self._composed)
         self._numbers: dict[str, int] | None = None  # of the ReLUs in `_composed`, by the name of their input here
         try:
             self._module = _lirpa.bounded_module(network.module, network.input_shape, network.device)
@@ -70,7 +72,7 @@ class BoundEngine:
                 values = {name: low for name, (low, _) in self._intervals(center, wanted)[1].items()}
                 if self._numbers is None:
                     self._numbers = self._numbered(box.center, values)
-                hidden = self._tighten(x, box, hidden, values, chunk, only_last)
+                hidden = self._tighten(x, box, hidden, values, config.memory_gb, only_last)
             parts = [
                 self._compute(x, hidden, method="backward", C=rows, bound_upper=False)[0].flatten()
                 for rows in wanted.split(chunk, dim=1)
@@ -115,7 +117,7 @@ class BoundEngine:
         box: Box,
         hidden: dict[str, Interval],
         values: dict[str, torch.Tensor],
-        chunk: int,
+        memory_gb: float,
         only_last: bool,
     ) -> dict[str, Interval]:
         """CROWN bounds of the layers in `hidden` (or of the last of them), each from the tightened ones before it.
@@ -124,16 +126,12 @@ class BoundEngine:
         alone, the side that may settle a sign comes first, and the other side only where it did not. The sign, if
         there is one, is that of the neuron's value at the centre, in `values`.
         """
-        names = list(hidden)
+        names, chunk = list(hidden), self._chunk(memory_gb)
         done = {name: hidden[name] for name in names[:-1]} if only_last else {}
+        ends = tuple(torch.as_tensor(side).to(self._device) for side in (box.lower, box.upper))
+        sweep = self._affine.sweep(ends) if self._numbers and self._affine.usable else None
         for name in names[len(done) :]:
-            # Intervals from the tightened layers before are tighter than IBP from the input, for one cheap pass.
-            low, up = (side.clone() for side in self._compute(x, done, method="IBP", final_node_name=name))
-            if name in self._numbers:
-                ends = tuple(torch.as_tensor(side).to(self._device) for side in (box.lower, box.upper))
-                closer = self._composed.bounds(self._numbers[name], ends, [done[layer] for layer in names[: len(done)]])
-                if closer is not None:
-                    low, up = torch.fmax(low, closer[0]), torch.fmin(up, closer[1])
+            low, up = self._cheaply(x, ends, done, name, sweep, memory_gb)
             shape, low, up = low.shape, low.flatten(), up.flatten()
             first = torch.where(values[name].flatten() < 0, -1.0, 1.0)
             for signs in (first, -first):
@@ -148,6 +146,27 @@ class BoundEngine:
                 up[rows] = torch.where(positive, up[rows], torch.fmin(up[rows], -least))
             done[name] = (low.view(shape), up.view(shape))
         return done
+
+    def _cheaply(
+        self, x: Any, box: Interval, done: dict[str, Interval], name: str, sweep: Sweep | None, memory_gb: float
+    ) -> Interval:
+        """Bounds of the layer `name` without CROWN, from the layers before it, which are those in `done`."""
+        # Intervals from the tightened layers before are tighter than IBP from the input, for one cheap pass.
+        low, up = (side.clone() for side in self._compute(x, done, method="IBP", final_node_name=name))
+        if name not in self._numbers:
+            return low, up
+        number, before = self._numbers[name], list(done.values())
+        closer = self._composed.bounds(number, box, before)
+        if closer is not None:
+            low, up = torch.fmax(low, closer[0]), torch.fmin(up, closer[1])
+        unsettled = (low < 0) & (up > 0)
+        if sweep is not None and sweep.worth(number, int(unsettled.sum()), memory_gb):
+            closer = sweep.bounds(number, before)
+            # where the sign stays open its bounds are CROWN's, so that those of later layers are CROWN's as well
+            settled = unsettled & ((closer[0] >= 0) | (closer[1] <= 0))
+            low = torch.where(settled, torch.fmax(low, closer[0]), low)
+            up = torch.where(settled, torch.fmin(up, closer[1]), up)
+        return low, up
 
     def _least(
         self,

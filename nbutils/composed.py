@@ -10,13 +10,14 @@ A layer has an answer where its input is a convolution of a sum of such paths.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
+
+from .relu_graph import ReluGraph
 
 Interval = tuple[Tensor, Tensor]
 
@@ -42,17 +43,13 @@ class ComposedIntervals:
         Args:
             module: the network with batch norms folded (`twins.folded`); anything but a graph has no layers here.
         """
-        self._module = module
-        self._modules = dict(module.named_modules())
-        nodes = list(module.graph.nodes) if isinstance(module, fx.GraphModule) else []
-        self._relus = [node for node in nodes if self._is(node, nn.ReLU)]
-        self._inputs = [node for node in nodes if node.op == "placeholder"]
-        self._paths = {node: self._paths_to(node) for node in self._relus}
+        self.graph = ReluGraph(module)
+        self._paths = {node: self._paths_to(node) for node in self.graph.relus}
 
     @property
     def layers(self) -> int:
         """Number of ReLUs, in the order in which the network computes them."""
-        return len(self._relus)
+        return len(self.graph.relus)
 
     def bounds(self, layer: int, box: Interval, before: Sequence[Interval]) -> Interval | None:
         """Lower and upper bounds [1, C, H, W] of the input of ReLU number `layer`; None where there is no answer.
@@ -61,58 +58,71 @@ class ComposedIntervals:
             box: the network's input, [1, C, H, W] each.
             before: bounds of the inputs of the ReLUs before, in their order.
         """
-        relu = self._relus[layer]
-        paths = self._paths[relu]
-        if paths is None:
+        if self._paths[self.graph.relus[layer]] is None:
             return None
-        ranges = {node: (low.relu(), up.relu()) for node, (low, up) in zip(self._relus, before, strict=False)}
-        ranges |= dict.fromkeys(self._inputs, box)
-        centres = {node: (low + up) / 2 for node, (low, up) in ranges.items()}
-        query = relu.args[0]
-        centre = self._value(query, centres)
-        size = self._value(query.args[0], centres).shape[2:]
-        radius = torch.zeros_like(centre)
-        for path in paths:
-            low, up = ranges[path.source]
-            _add_radius(radius, self._called(query), path, (up - low) / 2, size)
+        ranges = [(low.relu(), up.relu()) for low, up in before[:layer]]
+        sources = [*self.graph.relus[:layer], *self.graph.inputs]
+        centres = {node: (low + up) / 2 for node, (low, up) in zip(sources, [*ranges, box], strict=True)}
+        centre = self._value(self.graph.relus[layer].args[0], centres)
+        radius = self.spread(layer, [(up - low) / 2 for low, up in ranges], (box[1] - box[0]) / 2)
         radius = radius * (1 + ROUNDING) + centre.abs() * (ROUNDING / 10)
         return centre - radius, centre + radius
 
+    def spread(self, layer: int, radii: Sequence[Tensor], of_input: Tensor) -> Tensor | None:
+        """How far the input of ReLU number `layer` moves at most, [1, C, H, W]; None where there is no answer.
+
+        Args:
+            radii: how far each output of the ReLUs before moves, in their order.
+            of_input: how far each input of the network moves, [1, C, H, W].
+        """
+        relu = self.graph.relus[layer]
+        paths, query = self._paths[relu], relu.args[0]
+        if paths is None:
+            return None
+        moves = dict(zip(self.graph.relus, radii, strict=False)) | dict.fromkeys(self.graph.inputs, of_input)
+        size = self._value(query.args[0], moves).shape[2:]
+        total = torch.zeros_like(self._value(query, moves))
+        for path in paths:
+            _add_radius(total, self.graph.called(query), path, moves[path.source], size)
+        return total
+
     def values(self, x: Tensor) -> list[Tensor]:
         """Inputs of the ReLUs at the point `x` [1, C, H, W], in their order."""
-        if not self._relus:
-            return []
-        recorder = _Recorder(self._module)
-        recorder.run(x)
-        return recorder.found
+        found = self.graph.values(x)
+        return [found[node.args[0]] for node in self.graph.relus]
 
     def _paths_to(self, relu: fx.Node) -> list[_Path] | None:
         query = relu.args[0]
         if not self._plain(query):
             return None
+        before = query.args[0]
+        if before in self.graph.relus or before in self.graph.inputs:
+            return None  # nothing to compose: IBP is as good
         try:
-            return list(self._expand(query.args[0]))
+            return list(self._expand(before, self.graph.called(query).weight))
         except _NoPath:
             return None
 
-    def _expand(self, node: fx.Node) -> Iterator[_Path]:
-        """The paths whose sum is `node`."""
-        if node in self._relus or node.op == "placeholder":
-            raise _NoPath  # nothing to compose: IBP is as good
-        if self._adds(node):
+    def _expand(self, node: fx.Node, reader: Tensor) -> Iterator[_Path]:
+        """The paths whose sum is `node`, which a convolution with the kernel `reader` reads."""
+        if node in self.graph.relus or node in self.graph.inputs:
+            identity = torch.eye(reader.shape[1], dtype=reader.dtype, device=reader.device)
+            yield _Path(node, identity[..., None, None], 1, 0)
+            return
+        if self.graph.adds(node):
             for part in node.args:
-                yield from self._expand(part)
+                yield from self._expand(part, reader)
             return
         if not self._plain(node):
             raise _NoPath
-        conv, before = self._called(node), node.args[0]
+        conv, before = self.graph.called(node), node.args[0]
         stride, padding = conv.stride[0], conv.padding[0]
-        if before in self._relus or before.op == "placeholder":
+        if before in self.graph.relus or before in self.graph.inputs:
             yield _Path(before, conv.weight, stride, padding)
             return
         if conv.kernel_size != (1, 1) or padding:
             raise _NoPath  # a border inside the path: it would be no single convolution
-        for path in self._expand(before):
+        for path in self._expand(before, conv.weight):
             weight = torch.einsum("ochw,cikl->oikl", conv.weight, path.weight)
             yield _Path(path.source, weight, stride * path.stride, path.padding)
 
@@ -120,46 +130,16 @@ class ComposedIntervals:
         if node in known:
             return known[node]
         values = [self._value(part, known) for part in node.args]
-        return sum(values[1:], values[0]) if self._adds(node) else self._called(node)(*values)
-
-    def _called(self, node: fx.Node) -> nn.Module:
-        return self._modules[node.target]
-
-    def _is(self, node: object, kind: type[nn.Module]) -> bool:
-        if not isinstance(node, fx.Node) or node.op != "call_module" or node.kwargs or len(node.args) != 1:
-            return False
-        return isinstance(self._called(node), kind)
+        return sum(values[1:], values[0]) if self.graph.adds(node) else self.graph.called(node)(*values)
 
     def _plain(self, node: object) -> bool:
         """Whether `node` is a convolution with equal strides and zero padding, of all channels at once."""
-        if not self._is(node, nn.Conv2d):
+        if not self.graph.calls(node, nn.Conv2d):
             return False
-        conv = self._called(node)
+        conv = self.graph.called(node)
         numbers = isinstance(conv.padding, tuple) and conv.padding_mode == "zeros"
         even = numbers and len({*conv.stride}) == len({*conv.padding}) == len({*conv.kernel_size}) == 1
         return even and conv.groups == 1 and conv.dilation == (1, 1)
-
-    def _adds(self, node: object) -> bool:
-        if not isinstance(node, fx.Node) or node.kwargs or len(node.args) != 2:
-            return False
-        if not all(isinstance(part, fx.Node) for part in node.args):
-            return False
-        if node.op == "call_function":
-            return node.target in (operator.add, torch.add)
-        return node.op == "call_module" and getattr(self._called(node), "math_op_function", None) is torch.add
-
-
-class _Recorder(fx.Interpreter):
-    """Runs a graph and keeps what its ReLUs are given."""
-
-    def __init__(self, module: fx.GraphModule) -> None:
-        super().__init__(module)
-        self.found: list[Tensor] = []
-
-    def call_module(self, target: fx.node.Target, args: tuple, kwargs: dict) -> object:
-        if isinstance(self.module.get_submodule(target), nn.ReLU):
-            self.found.append(args[0])
-        return super().call_module(target, args, kwargs)
 
 
 class _NoPath(Exception):

@@ -1,0 +1,63 @@
+"""A network as a graph (`torch.fx`) and the questions that intervals through it ask of its nodes."""
+
+from __future__ import annotations
+
+import operator
+
+import torch
+from torch import Tensor, fx, nn
+
+
+class ReluGraph:
+    """Nodes of one network; `relus` and `inputs` in the order in which the network computes them."""
+
+    def __init__(self, module: nn.Module) -> None:
+        """
+        Args:
+            module: the network; anything but a graph has no nodes here.
+        """
+        self._module = module
+        self._modules = dict(module.named_modules())
+        self.nodes: list[fx.Node] = list(module.graph.nodes) if isinstance(module, fx.GraphModule) else []
+        self.relus = [node for node in self.nodes if self.calls(node, nn.ReLU)]
+        self.inputs = [node for node in self.nodes if node.op == "placeholder"]
+
+    def called(self, node: fx.Node) -> nn.Module:
+        """The layer that `node` calls."""
+        return self._modules[node.target]
+
+    def calls(self, node: object, kind: type[nn.Module] | tuple[type[nn.Module], ...]) -> bool:
+        """Whether `node` calls a layer of this kind on one value."""
+        if not isinstance(node, fx.Node) or node.op != "call_module" or node.kwargs or len(node.args) != 1:
+            return False
+        return isinstance(self.called(node), kind)
+
+    def adds(self, node: object) -> bool:
+        """Whether `node` is the sum of two values of the network."""
+        if not isinstance(node, fx.Node) or node.kwargs or len(node.args) != 2:
+            return False
+        if not all(isinstance(part, fx.Node) for part in node.args):
+            return False
+        if node.op == "call_function":
+            return node.target in (operator.add, torch.add)
+        return node.op == "call_module" and getattr(self.called(node), "math_op_function", None) is torch.add
+
+    def values(self, x: Tensor) -> dict[fx.Node, Tensor]:
+        """What every node computes at the points `x` [N, C, H, W]."""
+        if not self.nodes:
+            return {}
+        recorder = _Recorder(self._module)
+        recorder.run(x)
+        return recorder.found
+
+
+class _Recorder(fx.Interpreter):
+    """Runs a graph and keeps what its nodes give."""
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__(module)
+        self.found: dict[fx.Node, Tensor] = {}
+
+    def run_node(self, n: fx.Node) -> object:
+        self.found[n] = super().run_node(n)
+        return self.found[n]
