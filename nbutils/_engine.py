@@ -204,7 +204,7 @@ class BoundEngine:
                 made_up = {layer: _rows.made_up(side.shape, self._device) for layer, (side, _) in known.items()}
                 with contextlib.suppress(*_lirpa.FAILURES):
                     whole, patched = (self._least(x, made_up, name, rows, signs, chunk, way) for way in (False, True))
-                    self._patches[name] = bool(((whole - patched).abs() <= 1e-4 * (1 + whole.abs())).all())
+                    self._patches[name] = bool(((whole - patched).abs() <= 1e-4 * (1 + whole.abs().max())).all())
         return self._patches[name]
 
     def _feeds_relus(self, name: str) -> bool:

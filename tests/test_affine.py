@@ -9,34 +9,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_composed import SHAPE, Residual, Toy
+from test_composed import SHAPE, Residual, Straight, Toy
 from torch import Tensor, fx, nn
 
 from nbutils import _engine, _lirpa, affine, bounds
 from nbutils.affine import AffineIntervals
 from nbutils.bounds import margin_bounds
-from nbutils.composed import ComposedIntervals
-from nbutils.config import BoundsConfig
+from nbutils.composed import ROUNDING, ComposedIntervals
+from nbutils.config import PUBLISHED_EPS, BoundsConfig
+from nbutils.images import load_images
 from nbutils.records import Box
-
-
-class Straight(nn.Module):
-    """A block whose shortcut is the stem itself, as in CIFAR100_resnet_large, and a hidden linear layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 5, 3, padding=1)
-        self.one, self.two = nn.Conv2d(5, 5, 3, padding=1), nn.Conv2d(5, 5, 3, padding=1)
-        self.three, self.four = nn.Conv2d(5, 6, 3, stride=2, padding=1), nn.Conv2d(6, 6, 3, padding=1)
-        self.short = nn.Conv2d(5, 6, 1, stride=2)
-        self.relus = nn.ModuleList(nn.ReLU() for _ in range(4))
-        self.flatten, self.hidden, self.last = nn.Flatten(), nn.Linear(6 * 5 * 6, 8), nn.Linear(8, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.relus[0](self.stem(x))
-        x = x + self.two(self.relus[1](self.one(x)))
-        x = self.four(self.relus[2](self.three(x))) + self.short(x)
-        return self.last(self.relus[3](self.hidden(self.flatten(x))))
+from nbutils.twins import folded
 
 
 def made(kind: type[nn.Module], seed: int = 0) -> Toy:
@@ -204,5 +187,23 @@ def test_other_networks_are_left_to_crown(net):
     assert not AffineIntervals(ComposedIntervals(net)).usable, "no graph"
 
 
-def test_the_networks_here_are_usable(small_network):
-    assert _engine.BoundEngine(small_network)._affine.usable
+def test_rounding_takes_a_small_part_of_what_is_added_for_it(small_network, monkeypatch):
+    """Bounds in float32 against those in float64 to which nothing is added: they enclose them with room to spare."""
+    images = load_images("embedded")
+    box = Box.around(images.pixels[:1], small_network.normalization, PUBLISHED_EPS)
+    ends = torch.as_tensor(box.lower), torch.as_tensor(box.upper)
+    engine = _engine.BoundEngine(small_network)
+    assert engine._affine.usable
+    before = [
+        (value - 0.05 * value.std(), value + 0.05 * value.std()) for value in engine._composed.values(sum(ends) / 2)
+    ][:-1]  # of the convolutions
+    narrow = engine._affine.sweep(ends)
+    found = [narrow.bounds(layer, before[:layer]) for layer in range(len(before))]
+    monkeypatch.setattr(affine, "ROUNDING", 0.0)
+    twin = AffineIntervals(ComposedIntervals(folded(small_network.module).double()))
+    exact = twin.sweep(tuple(side.double() for side in ends))
+    for layer, (low, up) in enumerate(found):
+        lower, upper = exact.bounds(layer, [tuple(side.double() for side in sides) for sides in before[:layer]])
+        room = ROUNDING / 2 * (upper - lower) / 2
+        assert (low <= lower - room).all()
+        assert (up >= upper + room).all()

@@ -39,6 +39,25 @@ class Residual(nn.Module):
         return self.last(self.flatten(self.relus[4](self.seven(x))))
 
 
+class Straight(nn.Module):
+    """A block whose shortcut is the stem itself, as in CIFAR100_resnet_large, and a hidden linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 5, 3, padding=1)
+        self.one, self.two = nn.Conv2d(5, 5, 3, padding=1), nn.Conv2d(5, 5, 3, padding=1)
+        self.three, self.four = nn.Conv2d(5, 6, 3, stride=2, padding=1), nn.Conv2d(6, 6, 3, padding=1)
+        self.short = nn.Conv2d(5, 6, 1, stride=2)
+        self.relus = nn.ModuleList(nn.ReLU() for _ in range(4))
+        self.flatten, self.hidden, self.last = nn.Flatten(), nn.Linear(6 * 5 * 6, 8), nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.relus[0](self.stem(x))
+        x = x + self.two(self.relus[1](self.one(x)))
+        x = self.four(self.relus[2](self.three(x))) + self.short(x)
+        return self.last(self.relus[3](self.hidden(self.flatten(x))))
+
+
 class Toy:
     """What bounds need of a network."""
 
@@ -65,9 +84,11 @@ def boxes_before(composed: ComposedIntervals, x: torch.Tensor, moving: float) ->
 
 
 @pytest.mark.parametrize("moving", [0.0, 0.1, 1.0])
-@pytest.mark.parametrize("layer", [2, 3, 4])
-def test_the_radius_is_the_row_sum_of_the_jacobian(toy, layer, moving):
+@pytest.mark.parametrize(("kind", "layer"), [(Residual, 2), (Residual, 3), (Residual, 4), (Straight, 2)])
+def test_the_radius_is_the_row_sum_of_the_jacobian(kind, layer, moving):
     """An output of the affine map from the ReLUs' outputs moves by sum |d out / d source| times a source's radius."""
+    torch.manual_seed(0)
+    toy = Toy(kind())
     composed = ComposedIntervals(toy.module)
     x = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(2))
     before = boxes_before(composed, x, moving)[:layer]
@@ -126,6 +147,9 @@ def test_layers_without_paths_have_no_answer(toy):
     assert [composed.bounds(layer, (x, x), boxes_before(composed, x, 0.1)) is None for layer in range(5)] == [
         True, True, False, False, False,
     ]  # fmt: skip
+    straight = ComposedIntervals(Toy(Straight()).module)
+    answers = [straight.bounds(layer, (x, x), boxes_before(straight, x, 0.1)) for layer in range(4)]
+    assert [answer is None for answer in answers] == [True, True, False, True]
     assert ComposedIntervals(Residual()).layers == 0, "no graph"
     assert ComposedIntervals(Residual()).values(x) == []
 
