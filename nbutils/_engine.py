@@ -2,8 +2,9 @@
 
 Layer by layer and in chunks of rows: that bounds memory, and a neuron whose sign a cheaper bound settles is never
 bounded by CROWN. Cheaper are intervals from the tightened layers before, plain ones and those through composed
-convolutions. Neurons of convolutions are carried through the network as patches of the size of their receptive field,
-where the library's patches pass a trial. Imported by `bounds` only.
+convolutions, and where many signs are open still, one affine map for all neurons. Neurons of convolutions are carried
+through the network as patches of the size of their receptive field, where the library's patches pass a trial. Imported
+by `bounds` only.
 """
 
 from __future__ import annotations
@@ -99,17 +100,21 @@ class BoundEngine:
     def _numbered(self, center: np.ndarray, values: dict[str, torch.Tensor]) -> dict[str, int]:
         """Number of the ReLU behind each layer in `values`, where all ReLUs of both readings see equal values.
 
+        None has one in a network that adds values of unequal shapes, which our intervals do not know.
+
         Args:
             center: a point [1, C, H, W].
             values: by the name of a layer, what a nonlinear layer is given there.
         """
-        seen = self._composed.values(torch.as_tensor(center).to(self._device))
+        point = torch.as_tensor(center).to(self._device)
+        seen = self._composed.values(point)
         names = [name for name in values if self._feeds_relus(name)]
         alike = len(seen) == len(names) == len(values) and all(
             one.shape == values[name].shape and torch.allclose(one, values[name], rtol=1e-3, atol=1e-3)
             for one, name in zip(seen, names, strict=True)
         )
-        return {name: number for number, name in enumerate(names)} if alike else {}
+        usable = alike and not self._composed.graph.broadcasts(point)
+        return {name: number for number, name in enumerate(names)} if usable else {}
 
     def _tighten(
         self,

@@ -5,7 +5,7 @@ through several of them (second convolution of a block, shortcuts, first convolu
 additions in between; multiplied out first, they are one convolution, and terms that cancel are not counted twice. Every
 ReLU's output is a box here, so all correlation through ReLUs is lost: sound, looser than CROWN, and far cheaper.
 
-A layer has an answer where its input is a convolution of a sum of such paths.
+A layer has an answer where its input is a convolution of a sum of such paths; a path may be the ReLU's output itself.
 """
 
 from __future__ import annotations

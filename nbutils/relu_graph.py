@@ -50,6 +50,11 @@ class ReluGraph:
         recorder.run(x)
         return recorder.found
 
+    def broadcasts(self, x: Tensor) -> bool:
+        """Whether some sum is of values of unequal shapes, at the points `x` [N, C, H, W]."""
+        found = self.values(x)
+        return any(found[node.args[0]].shape != found[node.args[1]].shape for node in self.nodes if self.adds(node))
+
 
 class _Recorder(fx.Interpreter):
     """Runs a graph and keeps what its nodes give."""

@@ -208,3 +208,28 @@ def test_a_reading_that_sees_other_values_is_not_used(toy, monkeypatch):
     monkeypatch.setattr(ComposedIntervals, "values", lambda self, x: [value + 1 for value in values(self, x)])
     margin_bounds(toy, box, np.array([1]), BoundsConfig())
     assert bounds.engine_of(toy)._numbers == {}
+
+
+class Broadcast(nn.Module):
+    """A sum of a layer and of one value a channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.pooled = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(3, 4, SHAPE[1:])
+        self.next, self.last = nn.Conv2d(4, 2, 3, stride=2, padding=1), nn.Linear(2 * 5 * 6, 4)
+        self.relus = nn.ModuleList(nn.ReLU() for _ in range(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.relus[0](self.stem(x)) + self.relus[1](self.pooled(x))
+        return self.last(self.relus[2](self.next(x)).flatten(1))
+
+
+def test_sums_of_unequal_shapes_are_left_to_crown():
+    torch.manual_seed(0)
+    toy, point = Toy(Broadcast()), torch.zeros(1, *SHAPE)
+    assert ComposedIntervals(toy.module).graph.broadcasts(point)
+    assert not ComposedIntervals(Toy(Residual()).module).graph.broadcasts(point)
+    engine = _engine.BoundEngine(toy)
+    values = engine._intervals(_engine._lirpa.bounded_input(*[point] * 3, point.device), torch.eye(4)[None])[1]
+    assert len(values) == 3
+    assert engine._numbered(point.numpy(), {name: low for name, (low, _) in values.items()}) == {}
