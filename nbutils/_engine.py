@@ -10,6 +10,7 @@ by `bounds` only.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -196,21 +197,36 @@ class BoundEngine:
         """Whether rows of the layer `name` go as patches: where a trial gives the same bounds as whole images.
 
         Tried once a layer, at corners, edges and middle and with both signs, over a made-up input and made-up
-        intervals of the layers before in which no relaxation is exact, so the answer depends on no image. A layer or
-        a library whose patches fail or differ costs speed only.
+        intervals of the layers before in which no relaxation is exact, so the answer depends on no image. In float64,
+        where rounding cannot be taken for a difference. A layer or a library whose patches fail or differ costs speed
+        only.
         """
         if name not in self._patches:
             self._patches[name] = False
             shape = torch.Size(self._module[name].output_shape)
             if _lirpa.has_patches() and len(shape) == 4:
-                rows, signs = _rows.trial(shape, self._device)
-                low, up = _rows.made_up((1, *self._input_shape), self._device)
-                x = _lirpa.bounded_input((low + up) / 2, low, up, self._device)
-                made_up = {layer: _rows.made_up(side.shape, self._device) for layer, (side, _) in known.items()}
-                with contextlib.suppress(*_lirpa.FAILURES):
-                    whole, patched = (self._least(x, made_up, name, rows, signs, chunk, way) for way in (False, True))
-                    self._patches[name] = bool(((whole - patched).abs() <= 1e-4 * (1 + whole.abs().max())).all())
+                with contextlib.suppress(*_lirpa.FAILURES), self._in_double():
+                    rows, signs = _rows.trial(shape, self._device)
+                    low, up = self._made_up((1, *self._input_shape))
+                    x = _lirpa.bounded_input((low + up) / 2, low, up, self._device)
+                    made_up = {layer: self._made_up(side.shape) for layer, (side, _) in known.items()}
+                    asked = (x, made_up, name, rows, signs.double(), chunk)
+                    whole, patched = (self._least(*asked, way) for way in (False, True))
+                    self._patches[name] = bool(((whole - patched).abs() <= 1e-9 * (1 + whole.abs())).all())
         return self._patches[name]
+
+    def _made_up(self, shape: Sequence[int]) -> Interval:
+        low, up = _rows.made_up(shape, self._device)
+        return low.double(), up.double()
+
+    @contextlib.contextmanager
+    def _in_double(self) -> Iterator[None]:
+        """The network in float64 for a while; its weights come back as they were, to the bit."""
+        self._module.double()
+        try:
+            yield
+        finally:
+            self._module.float()
 
     def _feeds_relus(self, name: str) -> bool:
         """Whether every nonlinear layer reading the node `name` is a ReLU."""

@@ -161,7 +161,7 @@ def signed_patches(rows: torch.Tensor, signs: torch.Tensor, shape: torch.Size) -
     """
     _, channels, _, width = shape
     channel, place = rows // shape[2:].numel(), rows % shape[2:].numel()
-    values = torch.zeros(len(rows), 1, channels, 1, 1, device=rows.device)
+    values = torch.zeros(len(rows), 1, channels, 1, 1, dtype=signs.dtype, device=rows.device)
     values[torch.arange(len(rows), device=rows.device), 0, channel] = signs.view(-1, 1, 1)
     where = (channel, place // width, place % width)
     return library().patches.Patches(

@@ -13,7 +13,7 @@ import torch
 
 def signed_rows(rows: torch.Tensor, signs: torch.Tensor, shape: torch.Size) -> torch.Tensor:
     """Specification [1, M, ...] whose row i is `signs[i]` at neuron `rows[i]` of a layer [1, ...] of `shape`."""
-    matrix = torch.zeros(len(rows), shape[1:].numel(), device=rows.device)
+    matrix = torch.zeros(len(rows), shape[1:].numel(), dtype=signs.dtype, device=rows.device)
     matrix[torch.arange(len(rows), device=rows.device), rows] = signs
     matrix = matrix.view(len(rows), *shape[1:])
     if matrix.ndim == 4:  # the strided convolutions run twice as fast this way on the CPU

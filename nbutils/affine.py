@@ -14,8 +14,7 @@ sum to no more than that of their sum), so that of a neuron is at least that of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, fx, nn
@@ -25,7 +24,6 @@ from .composed import ROUNDING, ComposedIntervals, Interval
 from .crops import Crop
 
 _Part = Crop | Tensor  # image layers as crops, others whole: [T, ...] for T tangents
-_Value = TypeVar("_Value")
 
 TILE = 4
 """Height and width of the square of pixels whose tangents go together, because they reach the same neurons."""
@@ -46,18 +44,24 @@ class AffineIntervals:
         self.composed, self.graph = composed, composed.graph
         inner = [node for node in self.graph.nodes if node.op not in ("placeholder", "output")]
         self.usable = len(self.graph.inputs) == 1 and bool(self.graph.relus) and all(map(self._known, inner))
-        self._costs: dict[fx.Node, int] = {}
+        self._shapes: dict[fx.Node, torch.Size] = {}
 
     def sweep(self, box: Interval) -> Sweep:
         """The affine map over the box (lower, upper), [1, C, H, W] each, in the network's input space."""
+        if not self._shapes:
+            self._shapes = {
+                node: value.shape for node, value in self.graph.values(box[0]).items() if node.op != "output"
+            }
         return Sweep(self, box)
 
-    def cost(self, node: fx.Node, value: Tensor) -> int:
-        """Multiplications in `node`, which gives the value [1, ...]."""
-        if node not in self._costs:
-            weight = self.graph.called(node).weight if self.graph.calls(node, (nn.Conv2d, nn.Linear)) else None
-            self._costs[node] = 0 if weight is None else value.numel() * weight[0].numel()
-        return self._costs[node]
+    def size(self, node: fx.Node) -> int:
+        """Numbers that `node` gives for one point."""
+        return self._shapes[node].numel()
+
+    def cost(self, node: fx.Node) -> int:
+        """Multiplications in `node` for one point."""
+        layered = self.graph.calls(node, (nn.Conv2d, nn.Linear))
+        return self.size(node) * self.graph.called(node).weight[0].numel() if layered else 0
 
     def _known(self, node: fx.Node) -> bool:
         if not self.graph.calls(node, (nn.Conv2d, nn.Linear, nn.ReLU, nn.Flatten)):
@@ -75,7 +79,6 @@ class Sweep:
         self._network, self._graph = network, network.graph
         self._center = (box[0] + box[1]) / 2
         self._radius = torch.maximum(box[1] - self._center, self._center - box[0])
-        self._values = self._graph.values(self._center)
         self._slopes: dict[fx.Node, Tensor] = {}
         self._shifts: dict[fx.Node, Tensor] = {}
         self._errors: list[Tensor] = []  # of the ReLUs' outputs, in their order
@@ -86,8 +89,8 @@ class Sweep:
     def worth(self, layer: int, rows: int, memory_gb: float) -> bool:
         """Whether bounds of ReLU number `layer` cost less than CROWN for `rows` of its neurons, and fit into memory."""
         end = self._end(layer)
-        costs = [self._network.cost(node, self._values[node]) for node in self._graph.nodes[:end]]
-        kept = sum(value.numel() for value in self._needed(self._values, end).values())
+        costs = [self._network.cost(node) for node in self._graph.nodes[:end]]
+        kept = sum(map(self._network.size, self._needed(self._graph.nodes[:end], end)))
         dimensions, ahead = self._radius.numel(), sum(costs[self._passed :])
         fits = 4 * kept * dimensions <= memory_gb * 1e9 / 2
         return fits and rows * sum(costs) > dimensions * ahead * SHARE
@@ -101,7 +104,7 @@ class Sweep:
         for low, up in before[len(self._errors) : layer]:
             self._relax(low, up)
         centre = self._affine_value(layer)
-        radius = self._moved(layer) + self._error(layer)
+        radius = self._moved(layer, torch.zeros_like(centre)) + self._error(layer)
         radius = radius * (1 + ROUNDING) + centre.abs() * (ROUNDING / 10)
         return centre - radius, centre + radius
 
@@ -127,12 +130,11 @@ class Sweep:
                 values[node] = parts[0] + parts[1] if self._graph.adds(node) else self._graph.called(node)(*parts)
         return values[self._graph.relus[layer].args[0]]
 
-    def _moved(self, layer: int) -> Tensor:
-        """How far the affine map moves the input of ReLU number `layer` while the point moves through the box."""
+    def _moved(self, layer: int, total: Tensor) -> Tensor:
+        """How far the affine map moves the input of ReLU number `layer` over the box, added to the zeros `total`."""
         end, query = self._end(layer), self._graph.relus[layer].args[0]
         if not self._tangents:
             self._tangents = [{self._graph.inputs[0]: tile} for tile in _tiles(self._radius)]
-        total = torch.zeros_like(self._values[query])
         for number, known in enumerate(self._tangents):
             for node in self._graph.nodes[self._passed : end]:
                 if node.op != "placeholder":
@@ -140,7 +142,7 @@ class Sweep:
             found = known[query]
             part, values = (found.of(total), found.values) if isinstance(found, Crop) else (total, found)
             part += values.abs().sum(0, keepdim=True)
-            self._tangents[number] = self._needed(known, end)
+            self._tangents[number] = {node: known[node] for node in self._needed(known, end)}
         self._passed = end
         return total
 
@@ -185,10 +187,10 @@ class Sweep:
         """Number of nodes up to the input of ReLU number `layer`."""
         return self._graph.nodes.index(self._graph.relus[layer].args[0]) + 1
 
-    def _needed(self, values: dict[fx.Node, _Value], end: int) -> dict[fx.Node, _Value]:
+    def _needed(self, nodes: Iterable[fx.Node], end: int) -> list[fx.Node]:
         """Those of the first `end` nodes whose values a later one reads."""
         later = set(self._graph.nodes[end:])
-        return {node: value for node, value in values.items() if node not in later and later & set(node.users)}
+        return [node for node in nodes if node not in later and not later.isdisjoint(node.users)]
 
 
 def _tiles(radius: Tensor) -> Iterator[Crop]:
