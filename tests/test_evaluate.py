@@ -122,4 +122,7 @@ def test_command_prints_shares_and_writes_the_card(tmp_path, images, capsys, mon
     card = open_network(network, device="cpu").card
     assert card.recipe == "by hand"
     assert card.figures["ibp verified"].value == 75.0
-    assert "--steps 5" in card.figures["ibp verified"].source
+    source = card.figures["ibp verified"].source
+    assert f"evaluate {network} --images npz" in source
+    assert "--steps 5" in source
+    assert "--methods ibp" in source  # the command that measures it, not one that measures more

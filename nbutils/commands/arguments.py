@@ -57,4 +57,6 @@ def chosen(args: argparse.Namespace) -> list[str]:
     """The options that decide what is measured, as they are written on the command line."""
     names = ("images", "path", "dataset", "count", "sample_seed", "eps", "steps", "restarts", "attack_seed", "method")
     given = [(name, getattr(args, name, None)) for name in names if name != "sample_seed" or args.count is not None]
-    return [word for name, value in given if value is not None for word in (f"--{name.replace('_', '-')}", str(value))]
+    words = [word for name, value in given if value is not None for word in (f"--{name.replace('_', '-')}", str(value))]
+    methods = getattr(args, "methods", None)
+    return words if methods is None else [*words, "--methods", *methods]
