@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def add_images(parser: argparse.ArgumentParser) -> None:
-    """`--images`, `--path`, `--dataset`, `--download`, `--count`, `--sample-seed`."""
+    """`--images`, `--path`, `--dataset`, `--download`, `--set-aside`, `--count`, `--sample-seed`."""
     group = parser.add_argument_group("images")
     group.add_argument(
         "--images", default="embedded", help="image source: embedded, cifar100, tinyimagenet, npz, folder, properties"
@@ -20,6 +20,12 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--path", type=Path, help="folder or file of the source")
     group.add_argument("--dataset", help="class names and normalisation of an npz or folder: cifar100 or tinyimagenet")
     group.add_argument("--download", action="store_true", help="download the data set when it is missing")
+    group.add_argument(
+        "--set-aside",
+        type=int,
+        metavar="N",
+        help="of training images, the N that `train` keeps aside (by default 5000): for choosing between networks",
+    )
     group.add_argument("--count", type=int, help="use this many images, drawn from --sample-seed (default: all)")
     group.add_argument("--sample-seed", type=int, default=0, help="seed of that draw (default 0)")
 
@@ -29,6 +35,13 @@ def images_from(args: argparse.Namespace) -> ImageSet:
     from ..images import load_images
 
     images = load_images(args.images, path=args.path, dataset=args.dataset, download=args.download)
+    if args.set_aside is not None:
+        from ..errors import require
+        from ..training.data import split  # torch, which the other images do without
+
+        allowed = f"1 to {len(images) - 1}, fewer than {images.source} has"
+        require(0 < args.set_aside < len(images), "--set-aside", args.set_aside, allowed)
+        images = split(images, args.set_aside)[1]
     return images if args.count is None else images.sample(args.count, args.sample_seed)
 
 
@@ -55,7 +68,8 @@ def selection_from(args: argparse.Namespace) -> SelectionConfig:
 
 def chosen(args: argparse.Namespace) -> list[str]:
     """The options that decide what is measured, as they are written on the command line."""
-    names = ("images", "path", "dataset", "count", "sample_seed", "eps", "steps", "restarts", "attack_seed", "method")
+    images = ("images", "path", "dataset", "set_aside", "count", "sample_seed")
+    names = (*images, "eps", "steps", "restarts", "attack_seed", "method")
     given = [(name, getattr(args, name, None)) for name in names if name != "sample_seed" or args.count is not None]
     words = [word for name, value in given if value is not None for word in (f"--{name.replace('_', '-')}", str(value))]
     methods = getattr(args, "methods", None)
