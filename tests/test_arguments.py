@@ -43,6 +43,28 @@ def test_a_sample_is_drawn_from_those_set_aside_and_the_command_says_so(archive)
     assert "--set-aside 5 --count 2" in " ".join(chosen(args))
 
 
+@pytest.mark.parametrize(("more", "part"), [((), "test"), (("--set-aside", "2"), "train")])
+def test_of_a_data_set_only_training_images_are_set_aside(archive, monkeypatch, more, part):
+    read = []
+
+    def load(*_, split="test", **__):
+        read.append(split)
+        return load_images("npz", path=archive, dataset="cifar100")
+
+    monkeypatch.setattr("nbutils.images.load_images", load)
+    parser = argparse.ArgumentParser()
+    add_images(parser)
+    images_from(parser.parse_args(["--images", "cifar100", *more]))
+    assert read == [part]
+
+
+def test_figures_of_images_set_aside_stay_off_the_card(archive):
+    args = parsed(archive, "--set-aside", 5)
+    args.write_card = True
+    with pytest.raises(ParameterError, match="--write-card with --set-aside: found 5"):
+        images_from(args)
+
+
 @pytest.mark.parametrize("number", [0, -1, 12])
 def test_impossible_numbers_are_refused(archive, number):
     with pytest.raises(ParameterError, match=f"--set-aside: found {number}; .*1 to 11"):

@@ -31,17 +31,21 @@ def add_images(parser: argparse.ArgumentParser) -> None:
 
 
 def images_from(args: argparse.Namespace) -> ImageSet:
-    """The images the arguments ask for."""
+    """The images the arguments ask for: test images, or of the training images those set aside."""
+    from ..errors import require
     from ..images import load_images
 
-    images = load_images(args.images, path=args.path, dataset=args.dataset, download=args.download)
-    if args.set_aside is not None:
-        from ..errors import require
-        from ..training.data import split  # torch, which the other images do without
+    aside = args.set_aside
+    card = aside is not None and getattr(args, "write_card", False)
+    require(not card, "--write-card with --set-aside", aside, "one of the two: a card's figures are of test images")
+    split = {"split": "train"} if aside is not None and args.images in ("cifar100", "tinyimagenet") else {}
+    images = load_images(args.images, path=args.path, dataset=args.dataset, download=args.download, **split)
+    if aside is not None:
+        from ..training.data import split as parted  # torch, which the other images do without
 
         allowed = f"1 to {len(images) - 1}, fewer than {images.source} has"
-        require(0 < args.set_aside < len(images), "--set-aside", args.set_aside, allowed)
-        images = split(images, args.set_aside)[1]
+        require(0 < aside < len(images), "--set-aside", aside, allowed)
+        images = parted(images, aside)[1]
     return images if args.count is None else images.sample(args.count, args.sample_seed)
 
 
