@@ -1,7 +1,8 @@
 """Settings as frozen, validated, hashable records; paths of the checkout; the radius and its spelling.
 
 Settings that change a result are part of `digest`; settings that only change how fast it comes are not
-(field metadata `speed`).
+(field metadata `speed`). A setting that came later (metadata `added`) is left out while it has its default, so that
+digests and checkpoints from before it stay valid.
 """
 
 from __future__ import annotations
@@ -44,7 +45,11 @@ class Settings:
 
     def as_dict(self) -> dict[str, Any]:
         """Fields that can change a result, as JSON types; a whole number where a float belongs is one: 2 is 2.0."""
-        return {f.name: self._plain(f) for f in dataclasses.fields(self) if not f.metadata.get("speed")}
+        kept = [f for f in dataclasses.fields(self) if not f.metadata.get("speed")]
+        return {f.name: self._plain(f) for f in kept if not (f.metadata.get("added") and self._usual(f))}
+
+    def _usual(self, field: dataclasses.Field[Any]) -> bool:
+        return bool(getattr(self, field.name) == field.default)
 
     def _plain(self, field: dataclasses.Field[Any]) -> Any:
         value = getattr(self, field.name)

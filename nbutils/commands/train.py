@@ -34,6 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--start", type=Path, help="what a new run begins with: a checkpoint's averaged weights, or NETWORK.onnx"
     )
+    parser.add_argument(
+        "--teacher",
+        dest="teachers",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="NETWORK.onnx",
+        help="classifier whose probabilities are mixed into the labels, in the share --set soft_labels=; repeatable",
+    )
     parser.add_argument("--until", type=int, help="stop after this many epochs of the schedule")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--threads", type=int, help="CPU threads (default: as many as torch takes)")
@@ -82,7 +91,16 @@ def run(args: argparse.Namespace) -> None:
     require(args.images in sources, "--images", args.images, ", ".join(sources) + ", which hold training images")
     split = {} if args.images in ("npz", "folder") else {"split": "train"}
     images = load_images(args.images, path=args.path, dataset=args.dataset, download=args.download, **split)
-    train(config, images, out, start=args.start, device=args.device, progress=not args.quiet, until=args.until)
+    train(
+        config,
+        images,
+        out,
+        start=args.start,
+        teachers=args.teachers,
+        device=args.device,
+        progress=not args.quiet,
+        until=args.until,
+    )
     made_with, network, history = load_network(out / LAST)
     print(json.dumps(history[-1]))
     if args.export is not None:

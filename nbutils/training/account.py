@@ -50,7 +50,7 @@ def origin(start: Path) -> str:
 def changed(config: TrainConfig) -> str:
     """The settings that differ from the defaults, as NAME=VALUE words."""
     usual = TrainConfig().as_dict()
-    return " ".join(f"{name}={value}" for name, value in config.as_dict().items() if value != usual[name])
+    return " ".join(f"{name}={value}" for name, value in config.as_dict().items() if value != usual.get(name))
 
 
 def _spent(config: TrainConfig, history: Sequence[Mapping[str, Any]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import json
@@ -104,6 +105,8 @@ def load(path: Path, config: TrainConfig | None = None) -> tuple[TrainConfig, di
             error=CheckpointError,
         )
         ours, theirs = config.as_dict(), made_with.as_dict()
+        usual = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+        ours, theirs = usual | ours, usual | theirs
         differing = {key: theirs[key] for key in ours if ours[key] != theirs[key]}
         require(
             not differing,

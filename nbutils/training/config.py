@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..config import PUBLISHED_EPS, Settings, check_eps
 from ..errors import require
@@ -30,6 +30,7 @@ class TrainConfig(Settings):
     augment: str = "crop-flip"
 
     start: str = ""  # fingerprint of the weights the run starts from; empty: weights drawn from the seed
+    teachers: str = field(default="", metadata={"added": True})  # fingerprint of the networks behind the soft labels
 
     lr: float = 0.05  # peak, SGD with Nesterov momentum
     lr_end: float = 0.0  # at the end of the cosine, as a fraction of the peak
@@ -39,6 +40,7 @@ class TrainConfig(Settings):
     l1: float = 0.0  # weight of the sum of |w| over the same weights (De Palma et al. 2022)
     clip_norm: float = 5.0  # of the whole gradient
     label_smoothing: float = 0.0  # of the clean or adversarial cross entropy
+    soft_labels: float = field(default=0.0, metadata={"added": True})  # share in its labels of what the teachers say
     ema: float = 0.0  # decay a step of the averaged weights; 0 switches averaging off
     init: str = "default"  # "certified": Shi et al. 2021
 
@@ -109,6 +111,7 @@ _RANGES = (
     ("l1", 0, 1),
     ("clip_norm", 1e-6, 1e6),
     ("label_smoothing", 0, 0.9),
+    ("soft_labels", 0, 1),
     ("ema", 0, 0.99999),
     ("attack_eps", 0, 100),
     ("attack_step_size", 0, 10),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from .data import Loader, Pixels, check_images, split
 from .folder import TrainedOn, TrainingError, check_same_images, held
 from .log import Step
 from .losses import LOSSES, training_loss
+from .teachers import blend, open_teachers, soft_labels
 from .validation import validate
 from .weights import averaged_network, first_weights, pick_device
 
@@ -45,6 +46,7 @@ class Trainer:
         began: str = "",  # what the first weights are, in words
     ) -> None:
         self.began = began
+        self.soft: Tensor | None = None  # [training images, K], as `teachers.soft_labels`
         self.config, self.out, self.device = config, out, device
         self.network = network.to(device)
         check_images(config, images)
@@ -111,9 +113,13 @@ class Trainer:
             desc=f"epoch {self.epoch + 1}/{config.epochs}", total=total, disable=quick or not progress, leave=False
         )
         with bar:
+            order = self.loader.order(self.epoch).split(config.batch_size)
             for number, (pixels, labels) in enumerate(self.loader.epoch(self.epoch)):
                 at = self.epoch + number / total
-                batch = adversarial_batch(config, self.network, self.pixels, pixels, labels, self.epoch, number)
+                targets = None if self.soft is None else blend(self.soft[order[number]], labels, config.soft_labels)
+                batch = adversarial_batch(
+                    config, self.network, self.pixels, pixels, labels, self.epoch, number, targets
+                )
                 weight, box, done = config.certified_at(at)
                 terms = training_loss(
                     self.network,
@@ -205,6 +211,7 @@ def train(
     out: Path,
     *,
     start: Path | None = None,
+    teachers: Sequence[Path] = (),
     device: str = "auto",
     progress: bool = True,
     until: int | None = None,
@@ -218,6 +225,7 @@ def train(
         images: training images; `config.validation` of them are set aside.
         out: gets `last.pt` and `best.pt` (whole or absent), `log.jsonl` (a row an epoch) and `config.json`.
         start: weights this run begins with: the averaged ones of an earlier run's checkpoint, or those of an ONNX file.
+        teachers: ONNX files of classifiers whose mean is the run's soft labels (`soft_labels` in `config`).
         device: "auto" takes CUDA where there is one.
         until: stop after this many epochs; the schedule stays that of `config.epochs`.
         on_epoch: called after each epoch with all rows of the log.
@@ -232,8 +240,12 @@ def train(
     """
     config, network = first_weights(config, start)
     began = "" if start is None else origin(start)
-    trainer = Trainer(config, images, out, pick_device(device), network, began)
+    place = pick_device(device)
+    config, panel = open_teachers(config, teachers, place.type)
+    trainer = Trainer(config, images, out, place, network, began)
     with held(out):
+        if panel:
+            trainer.soft = soft_labels(config, panel, trainer.loader.images, out, not progress)
         trainer.resume()
         text = json.dumps(config.as_dict(), indent=2) + "\n"
         checkpoint.write_atomically(out / "config.json", lambda file: file.write(text.encode()))

@@ -62,6 +62,7 @@ class Batch:
     lower: Tensor  # [N, C, H, W]
     upper: Tensor  # [N, C, H, W]
     labels: Tensor  # int64 [N]
+    targets: Tensor | None = None  # [N, K], probabilities the ordinary cross entropy takes in place of `labels`
 
     def small_box(self, fraction: float, rows: int) -> Pair:
         """Boxes of `fraction` of the full width around the first `rows` adversarial points pulled inside the full box.
@@ -148,7 +149,8 @@ def training_loss(
             stack.enter_context(torch.autocast(points.device.type, dtype=torch.bfloat16))
         logits = network(points)
     logits = logits.float() if logits.dtype == torch.bfloat16 else logits
-    base = F.cross_entropy(logits, batch.labels, reduction="none", label_smoothing=label_smoothing)
+    targets = batch.labels if batch.targets is None else batch.targets
+    base = F.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)
     if kind is None:
         return Terms(base.mean(), base.mean(), None, None, logits)
 
