@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> None:
             args.export / f"{args.network}.onnx",
             dataset=args.dataset or args.images,
             normalization=images.normalization,
-            recipe=account(command_line(args), made_with, history, args.start),
+            recipe=account(command_line(args), made_with, history, args.start, args.teachers),
         )
         print(target)
 
@@ -166,5 +166,6 @@ def command_line(args: argparse.Namespace) -> str:
     from ..training.weights import pick_device
 
     sets = [f"--set {shlex.quote(text)}" for text in args.changes]
+    sets += [f"--teacher {shlex.quote(path.name)}" for path in args.teachers]
     device = ["--device cuda"] if pick_device(args.device).type == "cuda" else []
     return " ".join([f"python -m nbutils train {args.network} --recipe {args.recipe}", *sets, *device])

@@ -14,16 +14,26 @@ from .onnx_import import file_hash, is_onnx
 CHANNELS = 3  # of the input of all five networks
 
 
-def account(how: str, config: TrainConfig, history: Sequence[Mapping[str, Any]], start: Path | None = None) -> str:
-    """The recipe of a card: what was called, epochs, hours, seed, and the same of every earlier stage.
+def account(
+    how: str,
+    config: TrainConfig,
+    history: Sequence[Mapping[str, Any]],
+    start: Path | None = None,
+    teachers: Sequence[Path] = (),
+) -> str:
+    """The recipe of a card: what was called, epochs, hours, seed, teachers, and the same of every earlier stage.
 
     Args:
         how: command or notebook with its settings.
         config: settings of the run.
         history: rows of its log.
         start: checkpoint or ONNX file that it began with.
+        teachers: ONNX files behind its soft labels.
     """
     text = f"{how}; {_spent(config, history)}"
+    if teachers:
+        named = ", ".join(f"{path.name} (sha256 {file_hash(path)})" for path in teachers)
+        text = f"{text}; soft labels are the mean of {named}"
     return text if start is None else f"{text}; {origin(start)}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from .folder import TrainedOn, check_same_images
 from .log import Step, TrainingLog, read_log, training_log
 from .loop import LAST, train
 from .onnx_export import export_onnx
+from .teachers import open_teachers
 from .weights import first_weights, load_network, pick_device
 
 SOURCES = ("embedded", "cifar100", "tinyimagenet", "npz", "folder")
@@ -39,7 +40,7 @@ def configure(name: str, settings: Mapping[str, Any], **own: Any) -> TrainConfig
         ParameterError: naming the parameter, in capitals as notebooks spell it, or the setting.
     """
     require(isinstance(settings, Mapping), "SETTINGS", settings, 'a dict of recipe settings, as {"lr": 0.1}')
-    twice = [key for key in settings if key in (*own, "start")]
+    twice = [key for key in settings if key in (*own, "start", "teachers")]
     require(
         not twice, "SETTINGS", twice, "settings that have no parameter of their own", f"Set {', '.join(twice).upper()}"
     )
@@ -79,6 +80,7 @@ class Plan:
     folder: Path  # of the run
     target: Path  # ONNX file
     start: Path | None
+    teachers: tuple[Path, ...]
     device: torch.device
 
     def describe(self) -> str:
@@ -86,11 +88,12 @@ class Plan:
         done = self.log().epochs
         state = f"{done} of {self.config.epochs} epochs done" if done else "new"
         begun = "weights drawn from the seed" if self.start is None else f"weights of {self.start}"
+        asked = f"teachers  {', '.join(map(str, self.teachers))}\n" if self.teachers else ""
         count = len(self.images) - self.config.validation
         return (
             f"{self.config.network} on {count} images of {self.images.source}, {self.config.validation} set aside\n"
             f"settings  {changed(self.config)}\n"
-            f"begins    {begun}, on {self.device}\n"
+            f"begins    {begun}, on {self.device}\n{asked}"
             f"run       {os.path.relpath(self.folder, root())} ({state})\n"
             f"export    {os.path.relpath(self.target, root())}"
         )
@@ -108,8 +111,8 @@ class Plan:
     ) -> ResNet:
         """Begin or continue, to the last epoch; the averaged network in evaluation mode. As `loop.train`."""
         network = train(
-            self._asked, self.images, self.folder, start=self.start, device=self.device.type,
-            on_epoch=on_epoch, on_batch=on_batch,
+            self._asked, self.images, self.folder, start=self.start, teachers=self.teachers,
+            device=self.device.type, on_epoch=on_epoch, on_batch=on_batch,
         )  # fmt: skip
         return network.to(self.device)
 
@@ -125,13 +128,13 @@ class Plan:
         text += ", on CUDA" if self.device.type == "cuda" else ""  # on a CPU the weights do not depend on the device
         return export_onnx(
             network, self.target, dataset=dataset, normalization=self.images.normalization,
-            recipe=account(text, config, history, self.start),
+            recipe=account(text, config, history, self.start, self.teachers),
         )  # fmt: skip
 
     @property
     def _asked(self) -> TrainConfig:
-        """The settings without the fingerprint of the first weights, which `train` finds out itself."""
-        return TrainConfig(**{**self.config.as_dict(), "start": ""})
+        """The settings without the fingerprints of first weights and teachers, which `train` finds out itself."""
+        return TrainConfig(**{**self.config.as_dict(), "start": "", "teachers": ""})
 
 
 def plan_run(
@@ -139,6 +142,7 @@ def plan_run(
     images: ImageSet,
     *,
     start: Path | None = None,
+    teachers: Sequence[Path] = (),
     folder: Path | None = None,
     export: Path | None = None,
     device: str = "auto",
@@ -149,6 +153,7 @@ def plan_run(
         config: its settings.
         images: what it is trained on.
         start: checkpoint or ONNX file that it begins with.
+        teachers: ONNX files behind its soft labels.
         folder: of the run; None names one in `runs/train` after network, settings, images and first weights.
         export: folder of the ONNX file; None is `onnx` in the run's folder.
         device: auto, cpu or cuda.
@@ -162,7 +167,10 @@ def plan_run(
     require(start is None or start.is_file(), "START", str(start), "None, a checkpoint or an ONNX file that exists")
     check_images(config, images)
     Loader(split(images, config.validation)[0], config, torch.device("cpu"))
+    missing = [str(path) for path in teachers if not path.is_file()]
+    require(not missing, "TEACHERS", missing, "ONNX files that exist")
     config, network = first_weights(config, start)
+    config, _ = open_teachers(config, teachers, place.type)
     if folder is None:
         folder = root() / "runs" / "train" / f"{config.network}-{_key(config, images)}"
     target = (folder / "onnx" if export is None else export) / f"{config.network}.onnx"
@@ -179,7 +187,7 @@ def plan_run(
         check_same_images(folder / LAST, checkpoint.load(folder / LAST, config)[1], TrainedOn.of(images))
     for needed in (folder, target.parent):
         check_writable(needed)
-    return Plan(config, network.to(place), images, folder, target, start, place)
+    return Plan(config, network.to(place), images, folder, target, start, tuple(teachers), place)
 
 
 def recipe_of(config: TrainConfig) -> str:

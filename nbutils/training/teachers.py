@@ -37,7 +37,9 @@ def open_teachers(config: TrainConfig, paths: Sequence[Path], device: str) -> tu
         NetworkError: when a file is damaged, says not how pixels are normalised, or takes other images or classes.
         ParameterError: when `soft_labels` and teachers do not come together, or a teacher comes twice.
     """
+    asked = config.teachers
     if config.soft_labels == 0:
+        require(not asked, "teachers", asked, "empty, as soft_labels is 0")
         require(not paths, "teachers", [str(path) for path in paths], "none, as soft_labels is 0", "Set soft_labels")
         return config, []
     require(bool(paths), "teachers", "none", f"one or more ONNX files, as soft_labels is {config.soft_labels}")
@@ -52,6 +54,7 @@ def open_teachers(config: TrainConfig, paths: Sequence[Path], device: str) -> tu
         said = network.normalization is not None
         require(said, f"{network.path}: normalisation", "none", "mean and std on its card", error=NetworkError)
     fingerprint = hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+    require(asked in ("", fingerprint), "teachers", asked, f"empty, or {fingerprint}, which these networks have")
     return replace(config, teachers=fingerprint), networks
 
 
@@ -88,11 +91,6 @@ def blend(soft: Tensor, labels: Tensor, share: float) -> Tensor:
     """Probabilities [B, K]: `share` of the soft labels [B, K], the rest on `labels` int64 [B]."""
     soft = soft.to(labels.device)
     return share * soft + (1 - share) * F.one_hot(labels, soft.shape[1])
-
-
-def told(networks: Sequence[Network]) -> str:
-    """The teachers as a card names them."""
-    return ", ".join(f"{network.path.name} (sha256 {network.card.sha256})" for network in networks)
 
 
 def _read(path: Path, known: dict[str, str]) -> Tensor | None:
