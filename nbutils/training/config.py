@@ -54,7 +54,9 @@ class TrainConfig(Settings):
     certified_from: int = 0  # first epoch with a certified loss
     ramp_epochs: float = 0.0  # over which weight (linear) and box (geometric) grow
     weight: float = 0.1  # final share of the certified loss, the alpha of the papers
-    box: float = 1.0  # final radius of the certified box as a multiple of eps, the lambda of SABR
+    box: float = (
+        1.0  # final radius of the certified box as a multiple of eps, the lambda of SABR; of crown-row's intervals
+    )
     box_start: float = 0.01  # the same at the start of the ramp
     bound_share: float = 1.0  # part of each batch that is bounded
     regularizer: float = 0.0  # weight of Shi et al. 2021's regularisers, fading out over the ramp
@@ -129,6 +131,9 @@ RECIPES: dict[str, TrainConfig] = {
     "adversarial": _ADVERSARIAL,
     "ibp": dataclasses.replace(_ADVERSARIAL, loss="ibp", weight=0.5, init="certified", regularizer=0.5, ramp_epochs=20),
     "crown-ibp": dataclasses.replace(_ADVERSARIAL, loss="crown-ibp", weight=0.1, ramp_epochs=20, bound_share=0.25),
+    "crown-row": dataclasses.replace(
+        _ADVERSARIAL, loss="crown-row", weight=0.3, box=0.015, box_start=0.005, ramp_epochs=0.5
+    ),
     "mtl-ibp": dataclasses.replace(_ADVERSARIAL, loss="mtl-ibp", weight=0.01, ramp_epochs=20),
     "cc-ibp": dataclasses.replace(_ADVERSARIAL, loss="cc-ibp", weight=0.01, ramp_epochs=20),
     "exp-ibp": dataclasses.replace(_ADVERSARIAL, loss="exp-ibp", weight=0.01, ramp_epochs=20),

@@ -11,7 +11,7 @@ import torch
 from ..errors import require
 from ..resnets import ResNet, build
 from .crown import CrownBounds
-from .losses import LOSSES, Batch, perturb, training_loss
+from .losses import LOSSES, NEEDS_LIRPA, Batch, perturb, training_loss
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def measure_losses(
     place = torch.device(device)
     model = build(network).to(place, memory_format=torch.channels_last).train()
     crown = CrownBounds(model, place)
-    few = {name for name, loss in LOSSES.items() if loss.bounds != "ibp"}
+    few = {name for name, loss in LOSSES.items() if loss.bounds in NEEDS_LIRPA}
     batches = {count: _batch(model, count, place) for count in (images, crown_images)}
 
     def raw(count: int) -> Callable[[], None]:

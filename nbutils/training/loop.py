@@ -25,7 +25,7 @@ from .config import TrainConfig
 from .data import Loader, Pixels, check_images, split
 from .folder import TrainedOn, TrainingError, check_same_images, held
 from .log import Step
-from .losses import LOSSES, training_loss
+from .losses import LOSSES, NEEDS_LIRPA, training_loss
 from .teachers import blend, open_teachers, soft_labels
 from .validation import validate
 from .weights import averaged_network, first_weights, pick_device
@@ -63,7 +63,7 @@ class Trainer:
         self.history: list[dict[str, Any]] = []
         self.best: float | None = None
         self.crown = None
-        if config.loss != "none" and LOSSES[config.loss].bounds != "ibp":
+        if config.loss != "none" and LOSSES[config.loss].bounds in NEEDS_LIRPA:
             from .crown import CrownBounds
 
             self.crown = CrownBounds(self.network, device)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..resnets import ResNet
+from .crown_row import row_margins
 from .interval import IntervalPass, Pair, Statistics, batch_statistics, running_statistics
 
 
@@ -25,7 +26,7 @@ from .interval import IntervalPass, Pair, Statistics, batch_statistics, running_
 class CertifiedLoss:
     """How a certified loss is put together."""
 
-    bounds: Literal["ibp", "crown-ibp", "crown-ibp-fused"]
+    bounds: Literal["ibp", "crown-ibp", "crown-ibp-fused", "crown-row"]
     base: Literal["clean", "adversarial"]  # where the ordinary cross entropy is taken
     mix: Literal["sum", "margins", "power"]
     source: str
@@ -37,12 +38,19 @@ LOSSES: dict[str, CertifiedLoss] = {
     "crown-ibp-fused": CertifiedLoss(
         "crown-ibp-fused", "adversarial", "sum", "loss fusion, Xu et al. 2020, arXiv 2002.12920"
     ),
+    "crown-row": CertifiedLoss("crown-row", "adversarial", "sum", "a CROWN row an image, see training.crown_row"),
     "mtl-ibp": CertifiedLoss("ibp", "adversarial", "sum", "MTL-IBP, De Palma et al. 2024, arXiv 2305.13991"),
     "cc-ibp": CertifiedLoss("ibp", "adversarial", "margins", "CC-IBP, De Palma et al. 2024, arXiv 2305.13991"),
     "exp-ibp": CertifiedLoss("ibp", "adversarial", "power", "Exp-IBP, De Palma et al. 2024, arXiv 2305.13991"),
     "sabr": CertifiedLoss("ibp", "adversarial", "sum", "SABR boxes, Mueller et al. 2023, arXiv 2210.04871"),
 }
-"""By recipe name. `sabr` is `mtl-ibp` meant for a small box around the adversarial point; at weight 1 it is SABR."""
+"""By recipe name. `sabr` is `mtl-ibp` meant for a small box around the adversarial point; at weight 1 it is SABR.
+
+`crown-row` is over the whole box whatever the small box, which only gives it the ranges of the ReLUs' inputs.
+"""
+
+NEEDS_LIRPA = ("crown-ibp", "crown-ibp-fused")
+"""Bounds that `training_loss` takes from `crown`."""
 
 
 class LinearBounds(Protocol):
@@ -162,7 +170,10 @@ def training_loss(
     if kind.bounds == "crown-ibp-fused":
         margins, certified = None, crown.fused_loss(lower, upper, labels, statistics)
     else:
-        if kind.bounds == "crown-ibp":
+        if kind.bounds == "crown-row":
+            whole = (batch.lower[:rows], batch.upper[:rows])
+            margins = row_margins(network, statistics, logits[:rows], labels, whole, box)
+        elif kind.bounds == "crown-ibp":
             margins = crown.margins(lower, upper, labels, statistics)
         else:
             margins = interval.margins(lower, upper, labels)
