@@ -46,10 +46,8 @@ class Settings:
     def as_dict(self) -> dict[str, Any]:
         """Fields that can change a result, as JSON types; a whole number where a float belongs is one: 2 is 2.0."""
         kept = [f for f in dataclasses.fields(self) if not f.metadata.get("speed")]
-        return {f.name: self._plain(f) for f in kept if not (f.metadata.get("added") and self._usual(f))}
-
-    def _usual(self, field: dataclasses.Field[Any]) -> bool:
-        return bool(getattr(self, field.name) == field.default)
+        late = {f.name for f in kept if f.metadata.get("added") and getattr(self, f.name) == f.default}
+        return {f.name: self._plain(f) for f in kept if f.name not in late}
 
     def _plain(self, field: dataclasses.Field[Any]) -> Any:
         value = getattr(self, field.name)

@@ -7,14 +7,14 @@ import dataclasses
 import pytest
 import torch
 from torch.nn import functional as F
-from training_toys import CPU, TOY, toy_network
+from training_toys import CPU, TOY, batch_of, toy_network
 
 from nbutils import resnets
 from nbutils.resnets import ARCHITECTURES, ResNet, Stage
 from nbutils.training.crown import CrownBounds
 from nbutils.training.crown_row import _relu, lower_row, row_margins
 from nbutils.training.interval import IntervalPass, batch_statistics, running_statistics
-from nbutils.training.losses import Batch, resting, training_loss
+from nbutils.training.losses import resting, training_loss
 
 PLAIN = dataclasses.replace(TOY, name="plain", stem=(4, 2, 0), stages=(Stage(4, 2, 2), Stage(4, 1, 2)), size=11)
 
@@ -23,14 +23,6 @@ PLAIN = dataclasses.replace(TOY, name="plain", stem=(4, 2, 0), stages=(Stage(4, 
 def _toy_architectures(monkeypatch):
     for architecture in (TOY, PLAIN):
         monkeypatch.setitem(resnets.ARCHITECTURES, architecture.name, architecture)
-
-
-def batch_of(network, n=5, eps=0.05):
-    rng = torch.Generator().manual_seed(3)
-    clean = torch.randn(n, *network.architecture.input_shape, generator=rng, dtype=torch.float64)
-    step = torch.rand(clean.shape, generator=rng, dtype=torch.float64) * 2 - 1
-    labels = torch.arange(n) % network.architecture.classes
-    return Batch(clean, clean + eps * step, clean - eps, clean + eps, labels)
 
 
 def nearest(logits, labels):

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 import torch
 from torch.nn import functional as F
-from training_toys import CPU, NORM, OTHER, TOY, toy_images, toy_network
+from training_toys import CPU, NORM, OTHER, TOY, same_weights, toy_images, toy_network
 from training_toys import toy_config as config
 
 from nbutils import resnets
@@ -50,10 +50,6 @@ def teachers(tmp_path_factory):
         export_onnx(toy_network(kind, seed).eval(), folder / f"{kind.name}.onnx", normalization=NORM)
         for seed, kind in enumerate((TOY, OTHER))
     ]
-
-
-def same(one, other):
-    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
 
 
 def test_soft_labels_are_the_mean_of_what_onnxruntime_gives(images, teachers, tmp_path):
@@ -122,14 +118,14 @@ def test_each_image_of_a_batch_gets_its_own_soft_labels(images, teachers, tmp_pa
 def test_a_run_repeats_whatever_the_order_of_its_teachers_and_where_it_was_stopped(images, teachers, tmp_path):
     whole = train(soft_run(), images, tmp_path / "whole", teachers=teachers, progress=False)
     turned = train(soft_run(), images, tmp_path / "turned", teachers=teachers[::-1], progress=False)
-    assert same(whole, turned)
+    assert same_weights(whole, turned)
     train(soft_run(), images, tmp_path / "stopped", teachers=teachers, progress=False, until=1)
     before = (tmp_path / "stopped" / NAME).read_bytes()
-    assert same(whole, train(soft_run(), images, tmp_path / "stopped", teachers=teachers, progress=False))
+    assert same_weights(whole, train(soft_run(), images, tmp_path / "stopped", teachers=teachers, progress=False))
     assert (tmp_path / "stopped" / NAME).read_bytes() == before
-    assert not same(whole, train(soft_run(), images, tmp_path / "one", teachers=teachers[:1], progress=False))
+    assert not same_weights(whole, train(soft_run(), images, tmp_path / "one", teachers=teachers[:1], progress=False))
     hard = dataclasses.replace(soft_run(), soft_labels=0.0)
-    assert not same(whole, train(hard, images, tmp_path / "hard", progress=False))
+    assert not same_weights(whole, train(hard, images, tmp_path / "hard", progress=False))
     assert not (tmp_path / "hard" / NAME).exists()
 
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from training_toys import CPU, NORM, OTHER, TOY, toy_images, toy_network
+from training_toys import CPU, NORM, OTHER, TOY, batch_of, same_weights, toy_images, toy_network
 from training_toys import toy_config as config
 
 from nbutils import resnets
@@ -48,7 +48,7 @@ from nbutils.training.crown import CrownBounds
 from nbutils.training.data import PAD, Loader, Pixels, augment, split
 from nbutils.training.interval import IntervalPass, batch_statistics, running_statistics
 from nbutils.training.log import LogError
-from nbutils.training.losses import Batch, certified_init, perturb, resting, shi_regularizer, training_loss
+from nbutils.training.losses import certified_init, perturb, resting, shi_regularizer, training_loss
 from nbutils.training.onnx_export import own_initializers
 from nbutils.training.plan import plan_run
 
@@ -67,18 +67,6 @@ def toy():
 @pytest.fixture(scope="module")
 def images():
     return toy_images()
-
-
-def batch_of(network, n=5, eps=0.05, dtype=torch.float64):
-    rng = torch.Generator().manual_seed(3)
-    clean = torch.randn(n, *network.architecture.input_shape, generator=rng, dtype=dtype)
-    step = torch.rand(clean.shape, generator=rng, dtype=dtype) * 2 - 1
-    labels = torch.arange(n) % network.architecture.classes
-    return Batch(clean, clean + eps * step, clean - eps, clean + eps, labels)
-
-
-def same_weights(one, other):
-    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
 
 
 # ---- bounds

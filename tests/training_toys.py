@@ -11,6 +11,7 @@ from torch import nn
 from nbutils.records import ImageSet, Normalization
 from nbutils.resnets import Architecture, ResNet, Stage
 from nbutils.training import TrainConfig
+from nbutils.training.losses import Batch
 
 TOY = Architecture("toy", 8, (4, 1, 1), (Stage(4, 1, 1), Stage(8, 1, 2)), 6, 3)
 OTHER = dataclasses.replace(TOY, name="other", hidden=7)
@@ -43,3 +44,17 @@ def toy_config(**changes) -> TrainConfig:
     """Settings of a run of seconds."""
     base = {"network": "toy", "epochs": 3, "batch_size": 16, "validation": 16, "ema": 0.9, "lr": 0.05}
     return TrainConfig(**(base | changes))
+
+
+def batch_of(network: ResNet, n: int = 5, eps: float = 0.05, dtype: torch.dtype = torch.float64) -> Batch:
+    """Boxes of radius `eps` in network input space, points somewhere in them."""
+    rng = torch.Generator().manual_seed(3)
+    clean = torch.randn(n, *network.architecture.input_shape, generator=rng, dtype=dtype)
+    step = torch.rand(clean.shape, generator=rng, dtype=dtype) * 2 - 1
+    labels = torch.arange(n) % network.architecture.classes
+    return Batch(clean, clean + eps * step, clean - eps, clean + eps, labels)
+
+
+def same_weights(one: nn.Module, other: nn.Module) -> bool:
+    """Equal to the bit, statistics of batch norms included."""
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,12 +20,14 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from ..errors import NetworkError, require
-from ..networks import Network, open_network
 from ..records import ImageSet
 from ..resnets import ARCHITECTURES
 from . import checkpoint
 from .config import TrainConfig
 from .folder import TrainedOn
+
+if TYPE_CHECKING:
+    from ..networks import Network
 
 NAME = "soft_labels.pt"
 _ROWS = 250  # images at once
@@ -42,6 +45,8 @@ def open_teachers(config: TrainConfig, paths: Sequence[Path], device: str) -> tu
         require(not asked, "teachers", asked, "empty, as soft_labels is 0")
         require(not paths, "teachers", [str(path) for path in paths], "none, as soft_labels is 0", "Set soft_labels")
         return config, []
+    from ..networks import open_network  # a second of imports that a run without teachers does without
+
     require(bool(paths), "teachers", "none", f"one or more ONNX files, as soft_labels is {config.soft_labels}")
     networks = sorted((open_network(path, device=device) for path in paths), key=lambda network: network.card.sha256)
     hashes = [network.card.sha256 for network in networks]
