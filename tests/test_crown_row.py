@@ -15,6 +15,7 @@ from nbutils.training.crown import CrownBounds
 from nbutils.training.crown_row import _relu, lower_row, row_margins
 from nbutils.training.interval import IntervalPass, batch_statistics, running_statistics
 from nbutils.training.losses import resting, training_loss
+from nbutils.training.weights import pick_device
 
 PLAIN = dataclasses.replace(TOY, name="plain", stem=(4, 2, 0), stages=(Stage(4, 2, 2), Stage(4, 1, 2)), size=11)
 
@@ -135,3 +136,20 @@ def test_the_loss_is_the_cross_entropy_of_these_margins_over_the_whole_box():
     torch.testing.assert_close(terms.certified, certified.mean())
     base = F.cross_entropy(terms.logits, batch.labels, reduction="none")
     torch.testing.assert_close(terms.total, base.mean() + 0.25 * (certified - base[:3]).mean())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_margins_and_gradients_on_cuda_are_those_of_the_cpu():
+    found = {}
+    for name in ("cpu", "cuda"):
+        device = pick_device(name)  # switches TF32 off
+        network = toy_network().eval().to(device)
+        at_home = batch_of(network, dtype=torch.float32)
+        clean, lower, upper, labels = (
+            tensor.to(device) for tensor in (at_home.clean, at_home.lower, at_home.upper, at_home.labels)
+        )
+        margins = row_margins(network, running_statistics(network), network(clean), labels, (lower, upper), 0.3)
+        margins.mean().backward()
+        found[name] = [margins.detach().cpu()] + [weight.grad.cpu() for weight in network.parameters()]
+    for here, there in zip(found["cpu"], found["cuda"], strict=True):
+        torch.testing.assert_close(there, here, atol=1e-5, rtol=1e-4)
