@@ -131,8 +131,8 @@ RECIPES: dict[str, TrainConfig] = {
     "adversarial": _ADVERSARIAL,
     "ibp": dataclasses.replace(_ADVERSARIAL, loss="ibp", weight=0.5, init="certified", regularizer=0.5, ramp_epochs=20),
     "crown-ibp": dataclasses.replace(_ADVERSARIAL, loss="crown-ibp", weight=0.1, ramp_epochs=20, bound_share=0.25),
-    # a last stage (`--start`), as the one that ended the making of onnx/CIFAR100_resnet_medium.onnx: rows say nothing
-    # where intervals are wide, and how large the small box may be is the network's (tests/benchmarks/crown_row.py)
+    # for last stages (`--start`): rows say nothing where intervals are wide. How large the small box should be is the
+    # network's, and grows as it learns (tests/benchmarks/crown_row.py); the cards in onnx/ name what was used
     "crown-row": dataclasses.replace(
         _ADVERSARIAL,
         epochs=8,

@@ -22,7 +22,7 @@ from nbutils.training.crown_row import row_margins
 from nbutils.training.interval import running_statistics
 from nbutils.training.onnx_import import import_onnx
 
-SHARES = (0.001, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05)
+SHARES = (0.001, 0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05)
 
 
 def main() -> None:
