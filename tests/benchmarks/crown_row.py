@@ -6,6 +6,9 @@ For the nearest rival of every image that is classified correctly: margin at the
 intervals of a small box for the ReLUs' inputs, and CROWN's lower bound. The last line is the size for which the row
 loses on average what CROWN does, the one to train with. By default on the embedded images; `--images npz --path FILE
 --dataset cifar100 --set-aside 5000 --count 40` takes images set aside from training.
+
+With `--at BOX` CROWN is left out: on what share of the images the row with that box is positive. With the size named
+above that comes near the share that CROWN proves, in a second's fraction an image: good for choosing between networks.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from nbutils.training.crown_row import row_margins
 from nbutils.training.interval import running_statistics
 from nbutils.training.onnx_import import import_onnx
 
+BATCH = 50  # images at once where there are many
 SHARES = (0.001, 0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.075, 0.1)
 
 
@@ -35,14 +39,23 @@ def main() -> None:
     parser.add_argument("network", nargs="?", default="CIFAR100_resnet_medium", help="architecture; onnx/NAME.onnx")
     parser.add_argument("--file", type=Path, help="another ONNX file of that architecture")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    parser.add_argument("--at", type=float, metavar="BOX", help="only count positive rows with this box, without CROWN")
     add_images(parser)
     args = parser.parse_args()
     path = args.file or root() / "onnx" / f"{args.network}.onnx"
     judge, images = open_network(path, device=args.device), images_from(args)
-    predicted = class_margins(judge.judge(judge.normalization.to_network(images.pixels)), images.labels).predicted
-    images = images.take(np.flatnonzero(predicted == images.labels))
+    network = import_onnx(path, args.network).to(args.device)
     box = Box.around(images.pixels, judge.normalization, PUBLISHED_EPS)
-    row_at, seen = nearest_rows(import_onnx(path, args.network).to(args.device), box, images.labels)
+    if args.at is not None:
+        parts = np.array_split(np.arange(len(images)), -(-len(images) // BATCH))
+        rows = [nearest_rows(network, box.take(part), images.labels[part])[0](args.at) for part in parts]
+        share = (np.concatenate(rows) > 0).mean()
+        print(f"{path.stem}, {len(images)} images ({images.source}): {share:.1%} with a positive row, box {args.at:g}")
+        return
+    predicted = class_margins(judge.judge(box.center), images.labels).predicted
+    right = np.flatnonzero(predicted == images.labels)
+    images, box = images.take(right), box.take(right)
+    row_at, seen = nearest_rows(network, box, images.labels)
     bounds = margin_bounds(judge, box, images.labels, BoundsConfig(method="crown"))
     crown = bounds.lower[bounds.rivals == seen.argmin(1)[:, None]]
     natural = seen.min(1)
