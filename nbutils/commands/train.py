@@ -7,9 +7,13 @@ import dataclasses
 import json
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import require
+
+if TYPE_CHECKING:
+    from ..records import ImageSet
+    from ..training.config import TrainConfig
 
 HELP = "train one of the five networks: adversarial and certified losses, resumable, ONNX out"
 
@@ -49,6 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--export", type=Path, help="folder that gets NETWORK.onnx and its card at the end")
     parser.add_argument(
         "--costs", action="store_true", help="measure each loss beside the raw pass instead of training"
+    )
+    parser.add_argument(
+        "--fit-box",
+        type=int,
+        nargs="?",
+        const=24,
+        metavar="N",
+        help="find the box of crown-row that fits --start, on N images set aside (default 24), and stop",
     )
     parser.add_argument(
         "--curves",
@@ -91,6 +103,9 @@ def run(args: argparse.Namespace) -> None:
     require(args.images in sources, "--images", args.images, ", ".join(sources) + ", which hold training images")
     split = {} if args.images in ("npz", "folder") else {"split": "train"}
     images = load_images(args.images, path=args.path, dataset=args.dataset, download=args.download, **split)
+    if args.fit_box is not None:
+        print_box_fit(config, images, args.start, args.device, args.fit_box)
+        return
     train(
         config,
         images,
@@ -138,6 +153,30 @@ def print_costs(network: str, device: str) -> None:
     for cost in measure_losses(network, device=pick_device(device).type):
         name = f"{cost.name}, {cost.images} images"
         print(f"{name:>32}  {cost.milliseconds:9.2f} ms an image  {cost.ratio:6.1f} x the raw pass")
+
+
+def print_box_fit(config: TrainConfig, images: ImageSet, start: Path | None, device: str, count: int) -> None:
+    """What rows with intervals of small boxes lose beside CROWN, the box that fits, and its rows of more images."""
+    from ..records import Box
+    from ..training.box_fit import fit_box, nearest_rows
+    from ..training.data import split
+    from ..training.weights import first_weights, pick_device
+
+    require(start is not None, "--start", start, "the network that the box is to fit, a checkpoint or an ONNX file")
+    aside = split(images, config.validation)[1]
+    require(1 <= count <= len(aside), "--fit-box", count, f"1 to {len(aside)}, the images set aside")
+    network = first_weights(config, start)[1].to(pick_device(device)).eval()
+    fit = fit_box(network, aside.sample(count, 0), config.eps)
+    print(f"{start.name}, {fit.images} of {count} images set aside are right, eps {fit.eps * 255:g}/255, nearest rival")
+    print(f"mean margin {fit.margin:.2f}; CROWN loses {fit.crown:.2f} of it")
+    print("box / eps   the row loses   correlation with CROWN's bound")
+    for size, lost, correlation in zip(fit.boxes, fit.lost, fit.correlation, strict=True):
+        print(f"{size:9g}   {lost:13.2f}   {correlation:30.3f}")
+    more = aside.sample(min(len(aside), 1000), 0)
+    rows = nearest_rows(network, Box.around(more.pixels, more.normalization, config.eps), more.labels, fit.fitting)
+    print(f"the row loses what CROWN does with --set box={fit.fitting:.3g}")
+    share = f"{(rows > 0).mean():.1%} of {len(more)} images set aside"
+    print(f"with it the row is positive on {share}: a guess, rather high, at what CROWN proves")
 
 
 def parse_changes(changes: list[str]) -> dict[str, Any]:

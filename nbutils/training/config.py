@@ -132,7 +132,7 @@ RECIPES: dict[str, TrainConfig] = {
     "ibp": dataclasses.replace(_ADVERSARIAL, loss="ibp", weight=0.5, init="certified", regularizer=0.5, ramp_epochs=20),
     "crown-ibp": dataclasses.replace(_ADVERSARIAL, loss="crown-ibp", weight=0.1, ramp_epochs=20, bound_share=0.25),
     # for last stages (`--start`): rows say nothing where intervals are wide. How large the small box should be is the
-    # network's, and grows as it learns (tests/benchmarks/crown_row.py); the cards in onnx/ name what was used
+    # network's, and grows as it learns (`train --fit-box` finds it); the cards in onnx/ name what was used
     "crown-row": dataclasses.replace(
         _ADVERSARIAL,
         epochs=8,

@@ -2,10 +2,9 @@
 
 The loss `crown-row` asks what CROWN proves in the whole eps-box, at the price of a few passes. CROWN proper bounds the
 input of every ReLU by rows of its own; here those bounds are intervals of a smaller box, so that far fewer neurons are
-unstable than intervals of the whole box make of them, and the row alone is taken over the whole box. On
-`CIFAR100_resnet_medium` the whole of CROWN lies between the rows with intervals of a hundredth and of two hundredths of
-the radius (`tests/benchmarks/crown_row.py`). What comes out is a number to descend, not a bound: only with intervals of
-the whole box (`share` 1) it is one, the one of CROWN-IBP.
+unstable than intervals of the whole box make of them, and the row alone is taken over the whole box. With intervals of
+a hundredth to a twelfth of the radius it loses about what CROWN does (`box_fit` finds the size). What comes out is a
+number to descend, not a bound: only with intervals of the whole box (`share` 1) it is one, the one of CROWN-IBP.
 
 Sources: backward bounds, CROWN, Zhang et al. 2018 (arXiv 1811.00866); intervals of a small box, SABR, Mueller et al.
 2023 (arXiv 2210.04871). Their combination is this project's own.
