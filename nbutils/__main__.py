@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from importlib import import_module
 
@@ -30,7 +31,10 @@ Wrong input ends with one line on stderr and exit code 2."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; 0 on success, what else the command returns, 2 on wrong input, 130 when interrupted."""
+    """Run one command; 0 on success, what else the command returns, 2 on wrong input, 130 when interrupted.
+
+    141 when whoever reads the output has left.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m nbutils",
         description=DESCRIPTION,
@@ -47,7 +51,12 @@ def main(argv: list[str] | None = None) -> int:
         command.set_defaults(run=module.run)
     args = parser.parse_args(argv)
     try:
-        return args.run(args) or 0
+        code = args.run(args) or 0
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever reads the output, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
+        return 141
     except WorkbenchError as error:
         print(f"nbutils {args.command}: {error}", file=sys.stderr)
         return 2

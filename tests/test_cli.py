@@ -83,6 +83,14 @@ def test_networks_describes_a_file(capsys, tmp_path):
     assert "two_neuron" in capsys.readouterr().out
 
 
+def test_output_that_nobody_reads_ends_quietly():
+    command = [sys.executable, "-m", "nbutils", "networks"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
+
+
 def test_notebook_lists_and_refuses_parameters(capsys, tmp_path):
     assert main(["notebook", "benchmark", "--list"]) == 0
     listed = capsys.readouterr().out
