@@ -25,7 +25,8 @@ BOXES = (0.001, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1)
 """Sizes that are tabulated, radii as multiples of eps."""
 
 _BATCH = 50  # images of which rows are taken at once
-_HALVINGS = 14  # of the range in which the fitting size is sought, on a logarithmic scale
+_LEAST = 1e-6  # smallest box that `TrainConfig` allows
+_HALVINGS = 16  # of the range from there to 1 in which the fitting size is sought, on a logarithmic scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +67,10 @@ def fit_box(network: ResNet, images: ImageSet, eps: float = PUBLISHED_EPS) -> Bo
         BoundsError: for images of another shape, or too little memory.
     """
     box = Box.around(images.pixels, images.normalization, eps)
-    right = np.flatnonzero(class_margins(_logits(network, box), images.labels).values.min(1) > 0)
+    margins = class_margins(_logits(network, box), images.labels).values
+    right = np.flatnonzero(margins.min(1) > 0)
     require(len(right) > 0, "images", f"{len(images)}, none classified correctly", "at least one that is")
-    labels, box = images.labels[right], box.take(right)
-    margins = class_margins(_logits(network, box), labels).values
+    labels, box, margins = images.labels[right], box.take(right), margins[right]
     crown = margin_bounds(_traced(network), box, labels, BoundsConfig(method="crown")).lower
     nearest = margins.argmin(1)[:, None]
     margin, bound = (np.take_along_axis(values, nearest, axis=1)[:, 0] for values in (margins, crown))
@@ -134,7 +135,7 @@ def _correlation(one: np.ndarray, other: np.ndarray) -> float:
 
 def _largest(holds: Callable[[float], bool]) -> float:
     """Largest size up to 1 for which `holds`, which it does below some size and above it does not."""
-    low, high = np.log(BOXES[0]), 0.0
+    low, high = np.log(_LEAST), 0.0
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if holds(float(np.exp(middle))) else (low, middle)
