@@ -11,7 +11,7 @@ import torch
 from training_toys import NORM, TOY, toy_config, toy_images, toy_network
 
 from nbutils import resnets
-from nbutils.bounds import margin_bounds
+from nbutils.bounds import engine_of, margin_bounds
 from nbutils.commands import train as train_command
 from nbutils.config import BoundsConfig
 from nbutils.datasets import DATASETS
@@ -46,6 +46,15 @@ def test_rows_over_intervals_of_the_whole_box_are_crown_ibp():
         margins = class_margins(network(torch.from_numpy(box.center)).numpy(), images.labels).values
     expected = np.take_along_axis(bounds.lower, margins.argmin(1)[:, None], axis=1)[:, 0]
     np.testing.assert_allclose(nearest_rows(network, box, images.labels, 1.0), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_crown_settles_signs_by_the_affine_map_as_with_an_onnx_file():
+    network = toy_network().eval()
+    assert any(isinstance(module, torch.nn.Identity) for module in network.modules())
+    traced = _traced(network)
+    assert engine_of(traced)._affine.usable
+    x = torch.from_numpy(NORM.to_network(toy_images(5).pixels))
+    torch.testing.assert_close(traced.module(x), network(x))
 
 
 def test_fit_is_where_the_row_loses_what_crown_does():
