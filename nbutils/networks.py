@@ -24,6 +24,7 @@ from .errors import NetworkError, require
 from .onnx_files import Ports, free_batch, parse, ports, read_bytes
 from .randomness import stream
 from .records import Normalization
+from .twins import ROWS, steady
 
 __all__ = ["Network", "NetworkCard", "card_path", "list_networks", "open_network", "write_card"]
 
@@ -32,7 +33,6 @@ PARITY = 1e-4
 
 _PARITY_ROWS = 8
 _ROWS_AT_ONCE = 256
-_ROWS_MULTIPLE = 4  # MKL's matrix product handles the last rows of other batches with another kernel
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,11 +69,12 @@ class Network:
         """Logits of the twin, [N, K] on `device`, for `x` float32 [N, C, H, W]; gradients flow to `x`.
 
         On the CPU neither a row's logits nor its gradient depend, to the bit, on the batch it stands in: batches
-        are filled up to a multiple of 4 rows (measured with MKL, 1 to 32 threads). `module` itself does not do this.
+        are filled up to a multiple of `twins.ROWS`, and linear layers take `twins.LINEAR_ROWS` at once (measured with
+        MKL, 1 to 32 threads). `module` itself does not do this.
         """
-        missing = -len(x) % _ROWS_MULTIPLE
+        missing = -len(x) % ROWS
         filled = torch.cat([x, x[-1:].detach().expand(missing, -1, -1, -1)]) if missing else x
-        return self.module(filled)[: len(x)]
+        return steady(self.module)(filled)[: len(x)]
 
     def logits(self, x: np.ndarray) -> np.ndarray:
         """Logits of the torch twin, float32 [N, K], for `x` float32 [N, C, H, W]."""

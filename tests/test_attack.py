@@ -21,7 +21,7 @@ from nbutils.images import load_images
 from nbutils.margins import class_margins
 from nbutils.networks import Network, open_network
 from nbutils.records import AttackTrace, Box
-from nbutils.twins import folded, twin_of
+from nbutils.twins import LINEAR_ROWS, folded, steady, twin_of
 
 FULL = AttackConfig(steps=12, restarts=3, early_stop=False)
 
@@ -341,6 +341,17 @@ def test_rows_do_not_depend_on_how_many_there_are(net: str, request: pytest.Fixt
         part, slope = passes(x[:rows])
         assert torch.equal(part, logits[:rows]), rows
         assert torch.equal(slope, gradient[:rows]), rows
+
+
+@pytest.mark.parametrize("rows", [0, 1, LINEAR_ROWS, LINEAR_ROWS + 1])
+def test_a_steady_copy_made_while_inferring_has_the_values_and_gradients_of_its_module(rows: int) -> None:
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+    with torch.inference_mode():
+        steady(module)(torch.zeros(1, 4))
+    x = torch.randn(rows, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    logits = steady(module)(x)
+    torch.testing.assert_close(logits, module(x))
+    torch.testing.assert_close(torch.autograd.grad(logits.sum(), x)[0], module[1].weight.sum(0).expand(rows, 4))
 
 
 # Refusals
