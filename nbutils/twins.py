@@ -97,8 +97,5 @@ class _BlockLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != 2:
             return nn.functional.linear(x, self.weight, self.bias)
-        rows = len(x)
-        padded = nn.functional.pad(x, (0, 0, 0, -rows % LINEAR_ROWS))
-        return torch.cat([nn.functional.linear(block, self.weight, self.bias) for block in padded.split(LINEAR_ROWS)])[
-            :rows
-        ]
+        blocks = nn.functional.pad(x, (0, 0, 0, -len(x) % LINEAR_ROWS)).split(LINEAR_ROWS)
+        return torch.cat([nn.functional.linear(block, self.weight, self.bias) for block in blocks])[: len(x)]
