@@ -27,6 +27,9 @@ from .twins import folded
 CHUNK, CUDA_CHUNK = 256, 2048
 """Most neurons bounded at once; larger chunks are not faster on two cores, where CUDA has to launch less often."""
 
+READING = 1e-3
+"""Largest difference of logits between twin and bounds library, relative to the largest logit (1 if smaller)."""
+
 Interval = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -58,6 +61,33 @@ class BoundEngine:
                 f"{network.name}: found operations without bounds: {error}; allowed: what auto_LiRPA knows, such as "
                 "Conv, BatchNormalization, Relu, Add, Flatten, Gemm."
             ) from error
+        except _lirpa.FAILURES as error:
+            raise BoundsError(_lirpa.failure(network.name, "every bound method", error)) from error
+        self._check_reading(network)
+
+    def _check_reading(self, network: Classifier) -> None:
+        """Refuse a network that the library does not read as its twin, as where it counts a pooling's padding.
+
+        Points are normal, of three sizes, so that padding and saturation show behind most ReLUs.
+        """
+        draw = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for size in (0.5, 2.0, 20.0) * 3:
+                point = (size * torch.randn(1, *self._input_shape, generator=draw)).to(self._device)
+                expected = network.module(point)
+                if not expected.isfinite().all():
+                    continue  # an overflow says nothing about the reading
+                try:
+                    found = self._module(point)
+                except _lirpa.FAILURES as error:
+                    raise BoundsError(_lirpa.failure(network.name, "every bound method", error)) from error
+                allowed = READING * max(1.0, float(expected.abs().max()))
+                if found.shape != expected.shape or not float((found - expected).abs().max()) <= allowed:
+                    raise BoundsError(
+                        f"{network.name}: refused by every bound method: the bounds library evaluates it otherwise "
+                        "than the file does, so its bounds would be of another network. AveragePool that leaves out "
+                        "padding and Pad of other values than zero are known for it."
+                    )
 
     def run(
         self, box: Box, wanted: torch.Tensor, config: BoundsConfig, only_last: bool = False

@@ -221,6 +221,13 @@ def failing_operation(error: BaseException) -> str:
     return found
 
 
+def failure(network: str, method: str, error: BaseException) -> str:
+    """One line on what the library raised: network, method, operation where it can be told, and the reason."""
+    place = f" in {found}" if (found := failing_operation(error)) else ""
+    reason = str(error) or "the library says no more; an attribute or a number of inputs that it does not know"
+    return f"{network}: {method} failed{place} with {type(error).__name__}: {reason}"
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

@@ -66,12 +66,11 @@ def margin_bounds(
             values, hidden = engine.run(single, wanted, config, only_last)
         except _lirpa.FAILURES as error:
             _ENGINES.pop(network.module, None)  # its state is unknown now
-            place = f" in {found}" if (found := _lirpa.failing_operation(error)) else ""
-            raise BoundsError(
-                f"{network.name}: {config.method} failed{place} with {type(error).__name__}: {error}"
-            ) from error
+            raise BoundsError(_lirpa.failure(network.name, config.method, error)) from error
         values = values.cpu().numpy()
         lower[row] = np.where(np.isfinite(values), values, -np.inf)
+        if (lower[row] > config.tolerance).all():
+            _refute(network, single, wanted, lower[row], config)
         if layers:
             seen.append([_summary(name, interval) for name, interval in hidden.items()])
         seconds[row] = time.perf_counter() - start
@@ -88,6 +87,28 @@ def engine_of(network: Classifier) -> BoundEngine:
     if network.module not in _ENGINES:
         _ENGINES[network.module] = BoundEngine(network)
     return _ENGINES[network.module]
+
+
+def _refute(network: Classifier, box: Box, wanted: torch.Tensor, lower: np.ndarray, config: BoundsConfig) -> None:
+    """Hold bounds that would prove an image against its margins in the box: centre, corners, gradient corners.
+
+    Raises:
+        BoundsError: a bound stands above a margin, so the method is wrong on this network.
+    """
+    low, up, center = (torch.as_tensor(side).to(network.device) for side in (box.lower, box.upper, box.center))
+    with torch.enable_grad():
+        x = center.clone().requires_grad_()
+        (wanted[0] @ network.module(x)[0]).min().backward()
+    points = (center, low, up, torch.where(x.grad > 0, low, up), torch.where(x.grad > 0, up, low))
+    with torch.no_grad():
+        seen = torch.cat([network.module(point) @ wanted[0].T for point in points]).cpu().numpy()
+    over = lower - seen
+    if (over > config.tolerance * np.maximum(1, np.abs(seen))).any():
+        point, rival = np.unravel_index(over.argmax(), over.shape)
+        raise BoundsError(
+            f"{network.name}: {config.method} is wrong on this network: its lower bound {lower[rival]:.6g} lies above "
+            f"the margin {seen[point, rival]:.6g} of a point in the box; nothing is verified by it."
+        )
 
 
 def _check(network: Classifier, box: Box, labels: np.ndarray) -> None:
