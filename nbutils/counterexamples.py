@@ -19,13 +19,14 @@ import numpy as np
 from .errors import PropertyError, require
 from .margins import class_margins
 from .records import Property
-from .sexpr import Source, fault, number, read_file
+from .sexpr import Form, Source, fault, number, read_file
 from .vnnlib import VERSIONS, decimal
 
 INPUT_TOLERANCE = 1e-4
 """How far a counterexample may leave the box, absolute, network input space (VNN-COMP 2026 scoring)."""
 
 _VARIABLE = re.compile(r"([XY])_([0-9]{1,9})")
+_NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 _HEADER = re.compile(r"(\S+)\s+(float32|real)\s+\[([0-9]{1,9}(?:\s*,\s*[0-9]{1,9})*)\]", re.IGNORECASE)
 
 
@@ -117,6 +118,8 @@ def replay(network: Judge, prop: Property, x: np.ndarray) -> Replay:
     x = np.ascontiguousarray(x, dtype=np.float32)
     flat = x.ravel().astype(np.float64)
     outside = max(0.0, float((prop.lower - flat).max()), float((flat - prop.upper).max()))
+    slack, x32 = np.float32(INPUT_TOLERANCE), x.ravel()  # the scorer compares in float32, edges included
+    tolerated = bool(((x32 >= prop.lower - slack) & (x32 <= prop.upper + slack)).all())
     logits = network.judge(x[None])
     require(
         logits.shape == (1, prop.classes),
@@ -134,9 +137,14 @@ def replay(network: Judge, prop: Property, x: np.ndarray) -> Replay:
     verdict = "wrong"
     if ahead and outside == 0:
         verdict = "correct"
-    elif ahead and outside <= INPUT_TOLERANCE:
+    elif ahead and tolerated:
         verdict = "correct_with_tolerance"
     return Replay(verdict, f"The point is {where}; {what}, margin {margin:.6g}.", margin, rival, outside, logits[0])
+
+
+def _output(item: str | Form) -> float | None:
+    """Value of an output, as `number`, but nan and inf too: the competition ignores outputs."""
+    return float(item) if type(item) is str and _NOT_FINITE.fullmatch(item) else number(item)
 
 
 def _values_1(lines: list[str], prop: Property, name: str) -> list[float]:
@@ -149,7 +157,7 @@ def _values_1(lines: list[str], prop: Property, name: str) -> list[float]:
     for pair in source.forms[0]:
         line = getattr(pair, "line", source.forms[0].line)
         match = _VARIABLE.fullmatch(pair[0]) if not isinstance(pair, str) and len(pair) == 2 and pair.head else None
-        value = number(pair[1]) if match else None
+        value = (_output(pair[1]) if match[1] == "Y" else number(pair[1])) if match else None
         if match is None or value is None:
             raise source.fail(line, "pairs (X_i v) and (Y_j v) with finite numbers v")
         letter, index = match[1], int(match[2])
@@ -173,7 +181,7 @@ def _values_2(lines: list[str], prop: Property, name: str) -> list[float]:
         if header := _HEADER.fullmatch(word):
             dims = [int(n) for n in header[3].split(",")]
             blocks.append((row, int(np.prod(dims, dtype=object)), []))
-        elif blocks and (value := number(word)) is not None:
+        elif blocks and (value := (number if len(blocks) == 1 else _output)(word)) is not None:
             blocks[-1][2].append(value)
         else:
             raise fault(f"{name}, line {row}", word, "`X float32 [1,C,H,W]`, then one finite number a line, then Y")

@@ -121,7 +121,7 @@ def read_file(path: Path | str, limit: int = MAX_BYTES) -> str:
     if len(data) > limit:
         raise fault(str(path), f"more than {limit:,} bytes of text", f"at most {limit:,}", "This is no image property")
     try:
-        text = data.decode("utf-8")
+        text = data.decode("utf-8-sig")  # a byte order mark in front is skipped
     except UnicodeDecodeError as problem:
         raise fault(str(path), f"byte {data[problem.start]:#04x}", "UTF-8 text", "This is no text file") from None
     if "\0" in text:

@@ -223,6 +223,8 @@ def _shape(name: str, dims: tuple[int, ...], shape: tuple[int, ...] | None) -> t
     if shape is not None:
         if math.prod(shape) != size:
             raise fault(f"{name}: inputs", size, f"{math.prod(shape)}, as shape {tuple(shape)} asks")
+        if len(dims) > 1 and dims != tuple(shape):  # 2.0 says the order of the elements: HWC is not CHW
+            raise fault(f"{name}: declared shape of the input", dims, f"{tuple(shape)}, the network's")
         return tuple(shape)
     if len(dims) == 3:
         return dims

@@ -143,3 +143,31 @@ def test_replay_refuses_other_shapes(tie: Network) -> None:
     four = Property(BOX.lower, BOX.upper, 0, 4, BOX.shape, "four.vnnlib")
     with pytest.raises(PropertyError, match=r"four.vnnlib: outputs of the network: found \(1, 3\); allowed: \(1, 4\)"):
         replay(tie, four, point(0, 0))
+
+
+@pytest.mark.parametrize("word", ["nan", "-inf", "Infinity"])
+@pytest.mark.parametrize("text", [TEXT_1, TEXT_2])
+def test_outputs_are_ignored_inputs_are_not(text: str, word: str) -> None:
+    """Outputs that are not finite were refused; the competition's scorer ignores them."""
+    assert np.array_equal(parse_counterexample(text.replace("-3.5", word), BOX, name="c"), point(0.5, -1))
+    with pytest.raises(PropertyError, match=word):
+        parse_counterexample(text.replace("-1.0", word), BOX, name="c")
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_the_edge_of_the_tolerance_is_tolerated(side: int) -> None:
+    """In float32, as scored; was `wrong`, as the distance in float64 is 1.0002e-4."""
+
+    class Level:
+        def judge(self, x: np.ndarray) -> np.ndarray:
+            return np.zeros((1, 3), np.float32)
+
+    edge = np.float32(side) + np.float32(side) * np.float32(1e-4)
+    assert replay(Level(), BOX, point(edge, 0)).verdict == "correct_with_tolerance"
+    beyond = np.nextafter(edge, np.float32(2 * side))
+    assert replay(Level(), BOX, point(beyond, 0)).verdict == "wrong"
+
+
+def test_byte_order_mark_is_skipped(tmp_path: Path) -> None:
+    (tmp_path / "bom").write_bytes(b"\xef\xbb\xbf" + TEXT_1.encode())
+    assert np.array_equal(read_counterexample(tmp_path / "bom", BOX), point(0.5, -1))

@@ -210,6 +210,16 @@ def test_shape_of_a_flat_file() -> None:
         read_text(TOY_1, name="p")
 
 
+def test_a_declared_shape_is_the_networks() -> None:
+    """HWC text was taken for a CHW network, its pixels permuted."""
+    prop = Property(np.zeros(12, np.float32), np.ones(12, np.float32), 0, 2, (2, 2, 3), "p")
+    text = write_text(prop, "2.0")
+    assert read_text(text, name="p", shape=(2, 2, 3)).shape == (2, 2, 3)
+    match = r"p: declared shape of the input: found \(2, 2, 3\); allowed: \(3, 2, 2\), the network's"
+    with pytest.raises(PropertyError, match=match):
+        read_text(text, name="p", shape=(3, 2, 2))
+
+
 def test_time_of_reading_9408_inputs(record_property: pytest.RecordProperty) -> None:
     n = 3 * 56 * 56
     bounds = np.sort(np.random.default_rng(0).normal(size=(2, n)).astype(np.float32), axis=0)
