@@ -90,13 +90,14 @@ def recorded_selections(networks: Mapping[str, Path], base: Path | None = None) 
 
 def fresh_selection(network: Path, images: ImageSet, settings: SelectionConfig, *, progress: bool = True) -> Selection:
     """What the funnel makes of `images` here and now; needs torch."""
+    from .assumed import fit_images, normalization_of
     from .funnel import run_funnel
     from .networks import open_network
 
     opened = open_network(network)
-    normalization = opened.normalization or images.normalization
+    images = fit_images(opened, images)
     verdicts = run_funnel(opened, images, settings, progress=progress)
-    return make_selection(opened, verdicts, settings, normalization, images.source)
+    return make_selection(opened, verdicts, settings, normalization_of(opened, images), images.source)
 
 
 def among(selection: Selection, images: ImageSet) -> Selection:
