@@ -14,7 +14,7 @@ import numpy as np
 from .datasets import DATASETS
 from .errors import ImageError, ParameterError, require
 from .graph_start import options
-from .networks import Network
+from .networks import Network, card_path
 from .pictures import one_channel
 from .records import ImageSet, Normalization
 
@@ -45,8 +45,8 @@ def fit_images(
     if given is not None:
         known = images.normalization if images.origin.settled else None
         _same("images", known, given)
-        origin = replace(images.origin, normalization="as given", settled=True)
-        images = replace(images, normalization=given, origin=origin)
+        how = "as stated by pixels" if pixels else "as stated by mean and std"
+        images = replace(images, normalization=given, origin=replace(images.origin, normalization=how, settled=True))
     used = normalization_of(network, images)
     origin = images.origin
     if network.normalization is not None:
@@ -69,8 +69,8 @@ def normalization_of(network: Network, images: ImageSet) -> Normalization:
     if said is None:
         raise ParameterError(
             f"normalisation of {network.name}: found no card and nothing given; allowed: what the network expects, "
-            "--mean ... --std ... (MEAN and STD in a notebook), --pixels (PIXELS), or a card. "
-            + _proposal(network, images)
+            "--mean ... --std ... (MEAN and STD in a notebook), --pixels (PIXELS), or a card "
+            f"{card_path(network.path).name} beside the file. {_proposal(network, images)}"
         )
     count = len(said.mean)
     require(count == channels, "normalization", f"{count} channels", f"{channels}, the channels of {network.name}")
@@ -99,11 +99,12 @@ def first_line(network: Network, images: ImageSet, radius: str) -> str:
     """What a run assumed, and where each came from; `images` as `fit_images` gives them, `radius` in words."""
     origin, norm = images.origin, images.normalization
     classes = f"; classes: {origin.classes}" if origin.classes else ""
+    noun = "image" if len(images) == 1 else "images"
     numbers = f"mean {_shown(norm.mean)}, std {_shown(norm.std)}" if norm else "unknown"
     if norm == Normalization((0.0,) * network.input_shape[0], (1.0,) * network.input_shape[0]):
         numbers = "none, pixels in [0, 1] as they are"
     return (
-        f"{network.name} on {len(images)} images of {images.source}, {origin.order}{classes}; "
+        f"{network.name} on {len(images)} {noun} of {images.source}, {origin.order}{classes}; "
         f"normalisation {numbers}, {origin.normalization}; radius {radius}"
         + "".join(f"; {note}" for note in origin.notes)
     )

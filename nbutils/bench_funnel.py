@@ -13,6 +13,7 @@ from .attack import run_attack
 from .bench import peak_mb
 from .bounds import margin_bounds
 from .config import AttackConfig, BoundsConfig, SelectionConfig
+from .errors import require
 from .funnel import count_statuses, decide
 from .margins import class_margins
 from .networks import Network
@@ -101,6 +102,8 @@ def bench_bounds(
     """Time `config.method` on each correctly classified image at radius `eps` (pixel units)."""
     box = Box.around(images.pixels, normalization_of(network, images), eps)
     correct = np.flatnonzero(class_margins(network.judge(box.center), images.labels).predicted == images.labels)
+    hint = "Choose others, or more; --mean, --std or --pixels may be wrong"
+    require(len(correct) > 0, "correctly classified images", 0, f"1 or more of {len(images)}", hint)
     margin_bounds(
         network, box.take(correct[:1]), images.labels[correct[:1]], replace(config, method="ibp")
     )  # builds it

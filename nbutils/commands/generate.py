@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,6 +75,7 @@ def run(args: argparse.Namespace) -> None:
         selections = generation.recorded_selections(networks)
         _require_selections(selections, networks, args.networks)
         pool = _load(args, selections)
+    print(_assumed(how, selections, pool), flush=True)
     instances = generation.draw_instances(selections, networks, pool, how)
     manifest = generation.facts(selections, how)
     if args.out is None:
@@ -95,6 +96,19 @@ def run(args: argparse.Namespace) -> None:
     for name in (name for name in networks if name not in selections):
         print(f"{name}: no selection, left out")
     print(f"seed {args.seed}, {sum(i.timeout for i in instances)} s in all: {where}")
+
+
+def _assumed(how: Draw, selections: Mapping[str, Selection], pool: Sequence[ImageSet]) -> str:
+    """The first line of a run: images, their order, normalisation and radius, and where each came from."""
+    sets = ", ".join(f"{len(images)} images of {images.source}, {images.origin.order}" for images in pool)
+    groups: dict[str, list[str]] = {}
+    for name, selection in selections.items():
+        norm = selection.normalization
+        numbers = (" ".join(f"{value:.6g}" for value in values) for values in (norm.mean, norm.std))
+        what = "normalisation mean {}, std {}".format(*numbers)
+        groups.setdefault(f"{what}, radius {selection.eps * 255:.6g}/255", []).append(name)
+    said = "; ".join(f"{what}, from the selection of {', '.join(names)}" for what, names in groups.items())
+    return f"seed {how.seed}, mode {how.mode}, on {sets}; {said}"
 
 
 def _require_selections(selections: Mapping[str, Selection], networks: Mapping[str, Path], named: list | None) -> None:
@@ -148,7 +162,12 @@ def _embedded(
         whole = name in recorded and sum(recorded[name].counts.values()) >= IMAGES  # a sample says nothing of the rest
         kept = generation.among(recorded[name], images) if whole else None
         if kept is None or not how.of(kept):
-            print(f"{name}: no selection of the whole test set, running the funnel on these {len(images)}", flush=True)
+            radius = f"{args.eps} (--eps)" if args.eps else "1/255 (the default)"
+            print(
+                f"{name}: no selection of the whole test set, running the funnel on these {len(images)} images, "
+                f"{images.origin.order}; normalisation from the network's card; radius {radius}",
+                flush=True,
+            )
             kept = generation.fresh_selection(path, images, settings)
         selections[name] = kept
     if not any(how.of(selection) for selection in selections.values()):
