@@ -219,8 +219,10 @@ def _choose(path: Path, names: list[str], split: str) -> tuple[str, str]:
         fitting: list[str] = []
         for part in (split, ""):
             fitting = fitting or [name for name in names if name.lower() in known[part]]
-        hint = f"Rename the array that holds them to {what}"
-        allowed = f"one array of {what}, named {what} or {', '.join((*known[''][1:], *known[split]))}"
-        _require(len(fitting) == 1, f"{path}: {what}", fitting or names, allowed, hint)
+        others = ", ".join((*known[""][1:], *known[split]))
+        allowed = f"an archive with the array {what}, or one of {others}"
+        _require(bool(fitting), str(path), sorted(names), allowed)
+        hint = f"Rename the one that holds them to {what}"
+        _require(len(fitting) == 1, f"{path}: arrays that may hold {what}", fitting, "one", hint)
         chosen += fitting
     return chosen[0], chosen[1]

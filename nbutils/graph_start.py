@@ -66,7 +66,7 @@ def graph_start(model: onnx.ModelProto, ends: Ports) -> GraphStart | None:
             break
         node = users[0]
         step = (
-            _batch_norm(node, constants)
+            _batch_norm(node, constants, channels)
             if node.op_type == "BatchNormalization"
             else _step(node, here, constants, channels)
         )

@@ -194,10 +194,9 @@ def _require_convertible(model: onnx.ModelProto, path: Path) -> None:
             get_converter(operation_type=node.op_type, version=versions.get(node.domain, 1), domain=node.domain)
         except NotImplementedError:
             missing.add(node.op_type)
-    found = f"{', '.join(sorted(missing))} of opset {opset_of(model)}"
-    allowed = "operators that onnx2torch converts, or that can be restated in another opset"
+    allowed = f"operators that onnx2torch converts; the file has opset {opset_of(model)}, and no other was found for it"
     hint = "Export the network with opset 13, or with plainer operators"
-    require(not missing, f"{path}: operators", found, allowed, hint, error=NetworkError)
+    require(not missing, f"{path}: operators", sorted(missing), allowed, hint, error=NetworkError)
 
 
 def _session(data: bytes, path: Path, opset: int) -> onnxruntime.InferenceSession:
@@ -208,7 +207,9 @@ def _session(data: bytes, path: Path, opset: int) -> onnxruntime.InferenceSessio
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         reason = str(error).strip().splitlines()[0]
-        raise NetworkError(f"{path}, opset {opset}: onnxruntime refuses it ({reason}). Export it again, with opset 13 say.") from error
+        raise NetworkError(
+            f"{path}: onnxruntime refuses it ({reason}). It has opset {opset}: export it again, with opset 13."
+        ) from error
 
 
 def _run_rows(session: onnxruntime.InferenceSession, x: np.ndarray) -> np.ndarray:
@@ -254,8 +255,8 @@ def _twin(
         if not wrong:
             return module, batched
     raise NetworkError(
-        f"{path}, opset {opset_of(model)}: the torch twin made by onnx2torch is not the network onnxruntime evaluates: "
-        f"{wrong}. Export it with another opset or simplify it; as it is, it cannot be analysed."
+        f"{path}: the torch twin made by onnx2torch is not the network onnxruntime evaluates: {wrong}. The file has "
+        f"opset {opset_of(model)}: export it with another or simplify it; as it is, it cannot be analysed."
     )
 
 

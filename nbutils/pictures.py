@@ -58,7 +58,7 @@ def _check_header(file: Path, picture: Image.Image) -> None:
     _require(max(picture.size) <= MAX_SIDE, str(file), found, allowed, "Scale it down")
     kind = _odd_kind(file, picture)
     hint = "Convert it yourself, so that you know how, and save it as 8-bit RGB or grey"
-    _require(not kind, str(file), kind, "one upright picture, 8-bit RGB or grey, no transparency", hint)
+    _require(not kind, str(file), kind, "8-bit RGB or grey, one upright picture a file", hint)
 
 
 def _odd_kind(file: Path, picture: Image.Image) -> str:
@@ -67,11 +67,11 @@ def _odd_kind(file: Path, picture: Image.Image) -> str:
         with file.open("rb") as data:
             bits = data.read(25)[24]  # of IHDR, always the first chunk; Pillow says RGB for 16 bits too
         if bits > 8:
-            return f"{bits} bits a channel"
+            return f"Pillow mode {picture.mode}, {bits} bits a channel"
     if getattr(picture, "n_frames", 1) > 1:
         return f"{picture.n_frames} pictures in one file"  # type: ignore[attr-defined]
     if picture.mode not in _MODES or "transparency" in picture.info:
-        return f"{_KINDS.get(picture.mode, 'a transparent colour')} (Pillow mode {picture.mode})"
+        return f"Pillow mode {picture.mode}, {_KINDS.get(picture.mode, 'a transparent colour')}"
     turned = picture.getexif().get(_ORIENTATION, 1)
     return f"EXIF orientation {turned}, a picture stored turned or mirrored" if turned not in (0, 1) else ""
 

@@ -21,6 +21,8 @@ from nbutils.datasets import DATASETS
 from nbutils.networks import open_network
 from nbutils.scale import _interrupts
 
+USUAL = DATASETS["cifar100"].normalization
+STATED = ["--mean", *map(str, USUAL.mean), "--std", *map(str, USUAL.std)]  # the network has no card
 SETTINGS = ["--eps", "2/255", "--steps", "150", "--restarts", "20"]
 
 
@@ -34,7 +36,7 @@ def job(tmp_path_factory):
     labels = network.judge(DATASETS["cifar100"].normalization.to_network(pixels)).argmax(axis=1)
     labels[::8] = (labels[::8] + 1) % 100
     np.savez(folder / "images.npz", images=levels, labels=labels)
-    images = ["--images", "npz", "--path", str(folder / "images.npz"), "--dataset", "cifar100"]
+    images = ["--images", "npz", "--path", str(folder / "images.npz"), "--dataset", "cifar100", *STATED]
     arguments = ["select", str(network.path), *images, *SETTINGS]
     ledger = folder / "expected.sqlite"
     assert main([*arguments, "--ledger", str(ledger)]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,12 +135,15 @@ def stated_words(args: argparse.Namespace) -> list[str]:
     return [word for option in words for word in option] + (["--pixels"] if getattr(args, "pixels", False) else [])
 
 
+def _words(args: argparse.Namespace, names: Sequence[str]) -> list[str]:
+    given = [(name, getattr(args, name, None)) for name in names]
+    return [word for name, value in given if value is not None for word in (f"--{name.replace('_', '-')}", str(value))]
+
+
 def chosen(args: argparse.Namespace) -> list[str]:
     """The options that decide what is measured, as they are written on the command line."""
-    images = ("images", "path", "dataset", "set_aside", "count", "sample_seed")
-    names = (*images, "eps", "steps", "restarts", "attack_seed", "method")
-    given = [(name, getattr(args, name, None)) for name in names if name != "sample_seed" or args.count is not None]
-    words = [word for name, value in given if value is not None for word in (f"--{name.replace('_', '-')}", str(value))]
-    words += stated_words(args)
+    images = ("images", "path", "dataset", "set_aside", "count", *(() if args.count is None else ("sample_seed",)))
+    words = [*_words(args, images), *stated_words(args)]
+    words += _words(args, ("eps", "steps", "restarts", "attack_seed", "method"))
     methods = getattr(args, "methods", None)
     return words if methods is None else [*words, "--methods", *methods]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
         selections = generation.recorded_selections(networks)
         _require_selections(selections, networks, args.networks)
         pool = _load(args, selections)
-    print(_assumed(how, selections, pool), flush=True)
+    print(f"seed {how.seed}, mode {how.mode}, on {generation.assumed_of(selections, pool)}", flush=True)
     instances = generation.draw_instances(selections, networks, pool, how)
     manifest = generation.facts(selections, how)
     if args.out is None:
@@ -96,19 +96,6 @@ def run(args: argparse.Namespace) -> None:
     for name in (name for name in networks if name not in selections):
         print(f"{name}: no selection, left out")
     print(f"seed {args.seed}, {sum(i.timeout for i in instances)} s in all: {where}")
-
-
-def _assumed(how: Draw, selections: Mapping[str, Selection], pool: Sequence[ImageSet]) -> str:
-    """The first line of a run: images, their order, normalisation and radius, and where each came from."""
-    sets = ", ".join(f"{len(images)} images of {images.source}, {images.origin.order}" for images in pool)
-    groups: dict[str, list[str]] = {}
-    for name, selection in selections.items():
-        norm = selection.normalization
-        numbers = (" ".join(f"{value:.6g}" for value in values) for values in (norm.mean, norm.std))
-        what = "normalisation mean {}, std {}".format(*numbers)
-        groups.setdefault(f"{what}, radius {selection.eps * 255:.6g}/255", []).append(name)
-    said = "; ".join(f"{what}, from the selection of {', '.join(names)}" for what, names in groups.items())
-    return f"seed {how.seed}, mode {how.mode}, on {sets}; {said}"
 
 
 def _require_selections(selections: Mapping[str, Selection], networks: Mapping[str, Path], named: list | None) -> None:
