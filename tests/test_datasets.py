@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import gzip
 import hashlib
+import importlib.util
 import io
 import os
 import pickle
@@ -17,7 +18,9 @@ import zipfile
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -238,10 +241,22 @@ def test_other_wnids_are_refused(published: Path) -> None:
 
 @pytest.fixture(scope="module")
 def tiny_folder(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny")
-    with tarfile.open(shared / "data" / "tinyimagenet" / "val.tar") as packed:
-        packed.extractall(folder, filter="data")
+    """The validation split in its published layout; the 100,000 training images are passed over."""
+    source, folder = shared / "data" / "tinyimagenet", tmp_path_factory.mktemp("tiny") / TINYIMAGENET.folder
+    files = islice(load_module(shared / "data" / "unpack.py").jpegs(source), 100_000, None)
+    (folder / "val" / "images").mkdir(parents=True)
+    for number in range(10_000):
+        (folder / "val" / "images" / f"val_{number}.JPEG").write_bytes(next(files))
+    with tarfile.open(source / "texts.tar.xz") as texts:
+        texts.extractall(folder, filter="data")
     return folder
+
+
+def load_module(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_order_is_that_of_the_published_benchmark(shared: Path, tiny_folder: Path) -> None:
