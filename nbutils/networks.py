@@ -207,9 +207,8 @@ def _session(data: bytes, path: Path, opset: int) -> onnxruntime.InferenceSessio
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         reason = str(error).strip().splitlines()[0]
-        raise NetworkError(
-            f"{path}: onnxruntime refuses it ({reason}). It has opset {opset}: export it again, with opset 13."
-        ) from error
+        hint = f"The file has opset {opset}: export it again, with opset 13 say"
+        raise NetworkError(f"{path}: onnxruntime refuses it ({reason}). {hint}.") from error
 
 
 def _run_rows(session: onnxruntime.InferenceSession, x: np.ndarray) -> np.ndarray:

@@ -30,15 +30,19 @@ _NEAREST = {
 
 def plain(text: str) -> str:
     """`text` in ASCII: the nearest characters, letters without their accents, `?` for the rest."""
-    parts = (_NEAREST.get(letter) or unicodedata.normalize("NFKD", letter) for letter in text)
-    return "".join(letter.encode("ascii", "ignore").decode() for part in parts for letter in part) or "?" * len(text)
+    return "".join(map(_nearest, text))
+
+
+def _nearest(letter: str) -> str:
+    base = unicodedata.normalize("NFD", letter)[0]  # not NFKD, by which a half is 12 and ten squared 102
+    return _NEAREST.get(letter) or (base if base.isascii() else "?")
 
 
 def _replace(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     letters = error.object[error.start : error.end]
-    return "".join(map(plain, letters)), error.end
+    return plain(letters), error.end
 
 
 codecs.register_error(PLAIN, _replace)
