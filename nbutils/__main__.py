@@ -9,6 +9,7 @@ from importlib import import_module
 
 from . import __version__
 from .errors import WorkbenchError
+from .plain_text import PLAIN
 
 COMMANDS = ("notebook", "networks", "select", "bench", "train", "evaluate", "generate", "check", "download-published")
 
@@ -35,6 +36,9 @@ def main(argv: list[str] | None = None) -> int:
 
     141 when whoever reads the output has left.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors=PLAIN)
     parser = argparse.ArgumentParser(
         prog="python -m nbutils",
         description=DESCRIPTION,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from .assumed import normalization_of
 from .attack import run_attack
 from .config import AttackConfig
 from .errors import require
@@ -77,7 +78,7 @@ def bench_attack(
     hint = "an attack that stops early needs fewer passes than it is compared with"
     require(not config.early_stop, "early_stop", config.early_stop, "False in a benchmark", hint)
     require(len(images) > 0, "number of images", len(images), "1 or more")
-    box = Box.around(images.pixels, images.normalization, eps)
+    box = Box.around(images.pixels, normalization_of(network, images), eps)
     device = network.device
 
     def turn(row: int, config: AttackConfig) -> tuple[float, ...]:

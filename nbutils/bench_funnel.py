@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from tqdm.auto import tqdm
 
+from .assumed import normalization_of
 from .attack import run_attack
 from .bench import peak_mb
 from .bounds import margin_bounds
 from .config import AttackConfig, BoundsConfig, SelectionConfig
+from .errors import require
 from .funnel import count_statuses, decide
 from .margins import class_margins
 from .networks import Network
@@ -98,8 +100,10 @@ def bench_bounds(
     network: Network, images: ImageSet, eps: float, config: BoundsConfig, *, progress: bool = False
 ) -> BoundsBench:
     """Time `config.method` on each correctly classified image at radius `eps` (pixel units)."""
-    box = Box.around(images.pixels, network.normalization or images.normalization, eps)
+    box = Box.around(images.pixels, normalization_of(network, images), eps)
     correct = np.flatnonzero(class_margins(network.judge(box.center), images.labels).predicted == images.labels)
+    hint = "Choose others, or more; --mean, --std or --pixels may be wrong"
+    require(len(correct) > 0, "correctly classified images", 0, f"1 or more of {len(images)}", hint)
     margin_bounds(
         network, box.take(correct[:1]), images.labels[correct[:1]], replace(config, method="ibp")
     )  # builds it
@@ -115,7 +119,7 @@ def bench_bounds(
 def bench_funnel(network: Network, images: ImageSet, config: SelectionConfig, *, progress: bool = False) -> FunnelBench:
     """Settle each image by the funnel and by everything there is, and compare seconds and statuses."""
     full = replace(config.attack, early_stop=False)
-    normalization = network.normalization or images.normalization
+    normalization = normalization_of(network, images)
     box = Box.around(images.pixels, normalization, config.eps)
     decide(network, images, 0, replace(config, attack=AttackConfig(steps=1, restarts=1)))  # first calls prepare kernels
     rows: list[tuple[float, ...]] = []

@@ -23,6 +23,7 @@ import onnx
 from . import config, plain_json
 from .errors import NetworkError, require
 from .figures import Figure, is_number, read_figures
+from .graph_start import GraphStart, graph_start
 from .onnx_files import Ports, read_bytes, stored_tensors
 from .records import Normalization
 
@@ -44,6 +45,7 @@ class NetworkCard:
     input_shape: tuple[int, int, int]  # (C, H, W)
     classes: int
     batched: bool  # False: the torch twin takes a batch row by row, the file allows nothing else
+    start: GraphStart | None = None  # a normalisation that the file itself begins with
 
     dataset: str | None = None  # name of an image source, as "cifar100"
     normalization: Normalization | None = None
@@ -63,9 +65,11 @@ class NetworkCard:
             "parameters": f"{self.parameters:,}",
             "layers": f"{self.layers} ({ops})",
             "data set": self.dataset or "unknown",
-            "normalisation": f"mean {norm.mean}, std {norm.std}" if norm else "unknown",
+            "normalisation": f"mean {norm.mean}, std {norm.std}" if norm else "unknown: no card says it",
             "recipe": self.recipe or "unknown",
         }
+        if norm is None and self.start is not None:
+            rows["normalisation"] += f". {self.start.describe()}"
         rows |= {key: str(figure) for key, figure in self.figures.items()}
         width = max(map(len, rows))
         indent = " " * (width + 2)
@@ -108,6 +112,7 @@ def describe_file(
         input_shape=ends.input_shape,
         classes=classes,
         batched=batched,
+        start=graph_start(model, ends),
         **read_card(path, sha256, channels=ends.input_shape[0]),
     )
 

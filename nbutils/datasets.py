@@ -18,7 +18,7 @@ from .config import root
 from .download import fetch_archive
 from .errors import ImageError, require
 from .pictures import center_crop, is_picture, read_pictures
-from .records import ImageSet, Normalization
+from .records import ImageSet, Normalization, Origin
 
 _require = partial(require, error=ImageError)
 _FINE = """
@@ -215,4 +215,6 @@ def _words(folder: Path, wnids: list[str]) -> tuple[str, ...]:
 def _image_set(
     dataset: Dataset, split: str, levels: np.ndarray, labels: np.ndarray, names: tuple[str, ...]
 ) -> ImageSet:
-    return ImageSet(levels, labels, np.arange(len(labels)), f"{dataset.name}/{split}", names, dataset.normalization)
+    origin = Origin("in the official order", normalization=f"usual for {dataset.name}", settled=False)
+    indices = np.arange(len(labels))
+    return ImageSet(levels, labels, indices, f"{dataset.name}/{split}", names, dataset.normalization, origin)

@@ -20,6 +20,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from . import plain_json
+from .assumed import normalization_of
 from .attack import run_attack
 from .bounds import margin_bounds
 from .config import AttackConfig, BoundsConfig, SelectionConfig, check_eps, check_method
@@ -139,7 +140,7 @@ def evaluate(
     settings = {method: replace(bounds, method=method) for method in methods}
     steps = {"clean": "clean", "pgd": f"pgd {attack.digest}"}
     steps |= {method: f"{method} {setting.digest}" for method, setting in settings.items()}
-    normalization = network.normalization or images.normalization
+    normalization = normalization_of(network, images)
     log = _Record(
         record,
         {"network": network.card.sha256, "eps": eps, "mean": normalization.mean, "std": normalization.std},

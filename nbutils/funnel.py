@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from .assumed import normalization_of
 from .attack import run_attack
 from .bounds import margin_bounds
 from .config import AttackConfig, BoundsConfig, SelectionConfig
@@ -105,10 +106,10 @@ def decide(
     """Status of image `row` of `images` in the box of radius `config.eps`, with every number computed on the way.
 
     Args:
-        normalization: of the network's input; the network card's by default, else the image source's.
+        normalization: of the network's input; by default the network card's, else the one stated with the images.
     """
     began = time.perf_counter()
-    normalization = normalization or network.normalization or images.normalization
+    normalization = normalization or normalization_of(network, images)
     box = Box.around(images.pixels[[row]], normalization, config.eps)
     label, image_id = int(images.labels[row]), images.ids[row]
     natural = class_margins(network.judge(box.center), np.array([label]))
@@ -189,7 +190,7 @@ def run_funnel(
     every new verdict is committed as soon as it is known: a killed run continues where it was.
     """
     check_fit(network, images)
-    normalization = network.normalization or images.normalization
+    normalization = normalization_of(network, images)
     jobs: dict[str, tuple[Any, ...]] = {}
     for row, key in enumerate(images.keys):
         jobs.setdefault(key, (row, config, normalization))

@@ -88,15 +88,30 @@ def recorded_selections(networks: Mapping[str, Path], base: Path | None = None) 
     return found
 
 
-def fresh_selection(network: Path, images: ImageSet, settings: SelectionConfig, *, progress: bool = True) -> Selection:
-    """What the funnel makes of `images` here and now; needs torch."""
+def fresh_selection(
+    network: Path, images: ImageSet, settings: SelectionConfig, *, progress: bool = True, **stated: Any
+) -> Selection:
+    """What the funnel makes of `images` here and now, their normalisation `stated` as for `fit_images`; needs torch."""
+    from .assumed import fit_images, normalization_of
     from .funnel import run_funnel
     from .networks import open_network
 
     opened = open_network(network)
-    normalization = opened.normalization or images.normalization
+    images = fit_images(opened, images, **stated)
     verdicts = run_funnel(opened, images, settings, progress=progress)
-    return make_selection(opened, verdicts, settings, normalization, images.source)
+    return make_selection(opened, verdicts, settings, normalization_of(opened, images), images.source)
+
+
+def assumed_of(selections: Mapping[str, Selection], pool: Sequence[ImageSet]) -> str:
+    """Images, their order, and the normalisation and radius of the selections, and where each came from."""
+    sets = ", ".join(f"{len(images)} images of {images.source}, {images.origin.order}" for images in pool)
+    groups: dict[str, list[str]] = {}
+    for name, selection in selections.items():
+        norm = selection.normalization
+        mean, std = (" ".join(f"{value:.6g}" for value in values) for values in (norm.mean, norm.std))
+        what = f"normalisation mean {mean}, std {std}, radius {selection.eps * 255:.6g}/255"
+        groups.setdefault(what, []).append(name)
+    return "; ".join([sets, *(f"{what}, from the selection of {', '.join(names)}" for what, names in groups.items())])
 
 
 def among(selection: Selection, images: ImageSet) -> Selection:

@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from .archives import npz
 from .datasets import CIFAR100, cifar100, tinyimagenet
 from .errors import ImageError, require
-from .own_images import folder, npz
+from .own_images import folder
 from .pictures import read_pictures
 from .property_images import properties
-from .records import ImageSet, Normalization
+from .records import ImageSet, Normalization, Origin
 
 
 def embedded() -> ImageSet:
@@ -34,7 +35,10 @@ def embedded() -> ImageSet:
     require(len(files) == 20, str(data), f"{len(files)} CIFAR-100 images", "20", error=ImageError)
     numbers = np.array([re.findall(r"\d+", file.stem)[1:] for file in files], dtype=np.int64)
     levels = read_pictures(files)
-    return ImageSet(levels, numbers[:, 1], numbers[:, 0], "embedded", CIFAR100.class_names, CIFAR100.normalization)
+    order = "test images 0 to 19 of CIFAR-100 in the official order"
+    origin = Origin(order, normalization=f"usual for {CIFAR100.name}", settled=False)
+    names, normalization = CIFAR100.class_names, CIFAR100.normalization
+    return ImageSet(levels, numbers[:, 1], numbers[:, 0], "embedded", names, normalization, origin)
 
 
 _READERS: dict[str, Callable[..., ImageSet]] = {
@@ -66,9 +70,10 @@ def load_images(
         path: file (`npz`) or folder (`folder`, `properties`, `cifar100`, `tinyimagenet`).
         dataset: `cifar100` or `tinyimagenet`: gives `npz`, `folder` and `properties` their class names and
             normalisation.
-        split: `test` or `train`, of `cifar100` and `tinyimagenet`.
+        split: `test` or `train`, of `cifar100` and `tinyimagenet`; of an npz archive, where its names say one.
         download: fetch `cifar100` or `tinyimagenet` where they are missing.
-        normalization: takes the place of the data set's.
+        normalization: what the network expects; takes the place of the data set's, which is only usual. Where neither
+            is known it is None, and `assumed.fit_images` asks the network for it.
         class_names: for `npz`, `folder` and `properties`; position is class number.
 
     Raises:
@@ -89,7 +94,10 @@ def load_images(
         images = read(**given, normalization=normalization)
     else:
         images = read(**given)
-        images = dataclasses.replace(images, normalization=normalization) if normalization else images
-    channels, means = images.levels.shape[1], len(images.normalization.mean)
-    require(channels == means, "normalization", f"{means} channels", f"{channels}, as the images have")
+        if normalization is not None:
+            origin = dataclasses.replace(images.origin, normalization="as given", settled=True)
+            images = dataclasses.replace(images, normalization=normalization, origin=origin)
+    if normalization is not None:
+        channels, means = images.levels.shape[1], len(normalization.mean)
+        require(channels == means, "normalization", f"{means} channels", f"{channels}, as the images have")
     return images

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from . import config
 from .cards import NetworkCard, card_path, describe_file, list_networks, write_card
 from .errors import NetworkError, require
 from .onnx_files import Ports, free_batch, parse, ports, read_bytes
+from .opsets import opset_of, restated
 from .randomness import stream
 from .records import Normalization
 from .twins import ROWS, steady
@@ -121,11 +123,10 @@ def open_network(name_or_path: str | Path, *, device: str = "auto") -> Network:
     data = read_bytes(path)
     model = parse(data, path)
     ends = ports(model, path)
-    _require_convertible(model, path)
-    session = _session(data, path)
+    session = _session(data, path, opset_of(model))
     probes = stream("parity").standard_normal((_PARITY_ROWS, *ends.input_shape)).astype(np.float32)
     expected = _judge_probes(session, probes, path)
-    module, batched = _twin(model, ends, probes, expected, where, path)
+    module, batched = _any_twin(model, ends, probes, expected, where, path)
     card = describe_file(path, data, model, ends, classes=expected.shape[1], batched=batched)
     return Network(path=path, card=card, module=module, session=session, device=where)
 
@@ -168,6 +169,23 @@ def _device(device: str) -> torch.device:
     return torch.device(device)
 
 
+def _any_twin(
+    model: onnx.ModelProto, ends: Ports, probes: np.ndarray, expected: np.ndarray, device: torch.device, path: Path
+) -> tuple[torch.nn.Module, bool]:
+    """The twin of the file as it is, else of the first form in another opset that is the same network.
+
+    Raises:
+        NetworkError: no form has one; the message is about the file as it is.
+    """
+    try:
+        return _twin(model, ends, probes, expected, device, path)
+    except NetworkError as error:
+        for form in restated(model):
+            with suppress(NetworkError):
+                return _twin(form, ends, probes, expected, device, path)
+        raise error
+
+
 def _require_convertible(model: onnx.ModelProto, path: Path) -> None:
     versions = {entry.domain: entry.version for entry in model.opset_import}
     missing = set()
@@ -176,12 +194,12 @@ def _require_convertible(model: onnx.ModelProto, path: Path) -> None:
             get_converter(operation_type=node.op_type, version=versions.get(node.domain, 1), domain=node.domain)
         except NotImplementedError:
             missing.add(node.op_type)
-    hint = "export the network with plainer operators, another opset, or simplify it"
-    allowed = "operators that onnx2torch converts"
+    allowed = f"operators that onnx2torch converts; the file has opset {opset_of(model)}, and no other was found for it"
+    hint = "Export the network with opset 13, or with plainer operators"
     require(not missing, f"{path}: operators", sorted(missing), allowed, hint, error=NetworkError)
 
 
-def _session(data: bytes, path: Path) -> onnxruntime.InferenceSession:
+def _session(data: bytes, path: Path, opset: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # one row is too little work to share, and workers share the machine
     options.log_severity_level = 3
@@ -189,7 +207,8 @@ def _session(data: bytes, path: Path) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         reason = str(error).strip().splitlines()[0]
-        raise NetworkError(f"{path}: onnxruntime refuses it ({reason}). Export it again.") from error
+        hint = f"The file has opset {opset}: export it again, with opset 13 say"
+        raise NetworkError(f"{path}: onnxruntime refuses it ({reason}). {hint}.") from error
 
 
 def _run_rows(session: onnxruntime.InferenceSession, x: np.ndarray) -> np.ndarray:
@@ -220,6 +239,7 @@ def _twin(
     model: onnx.ModelProto, ends: Ports, probes: np.ndarray, expected: np.ndarray, device: torch.device, path: Path
 ) -> tuple[torch.nn.Module, bool]:
     """The torch twin, and whether it takes whole batches in one pass."""
+    _require_convertible(model, path)
     allowed = PARITY * max(1.0, float(np.abs(expected).max()))
     wrong = ""
     for batched in (True, False):
@@ -228,15 +248,20 @@ def _twin(
             module = module.eval().requires_grad_(False).to(device)
             found = [_evaluate(module, rows, device) for rows in (probes, probes[:1])]
         except Exception as error:  # whatever the converter or the converted operators raise
-            wrong = f"it fails with {type(error).__name__}: {str(error).strip().splitlines()[0]}"
+            wrong = f"it fails with {_reason(error)}"
             continue
         wrong = _difference(np.concatenate(found), np.concatenate([expected, expected[:1]]), allowed)
         if not wrong:
             return module, batched
     raise NetworkError(
-        f"{path}: the torch twin made by onnx2torch is not the network onnxruntime evaluates: {wrong}. "
-        "Export it with another opset or simplify it; as it is, it cannot be analysed."
+        f"{path}: the torch twin made by onnx2torch is not the network onnxruntime evaluates: {wrong}. The file has "
+        f"opset {opset_of(model)}: export it with another or simplify it; as it is, it cannot be analysed."
     )
+
+
+def _reason(error: Exception) -> str:
+    """Kind and first line of what a library raised; an assertion may have none."""
+    return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
 
 
 def _evaluate(network: Callable[[torch.Tensor], torch.Tensor], x: np.ndarray, device: torch.device) -> np.ndarray:

@@ -1,59 +1,27 @@
-"""Images of a reader's own: a NumPy archive, or a folder of PNG and JPEG files."""
+"""Images of a reader's own in a folder of PNG and JPEG files."""
 
 from __future__ import annotations
 
 import csv
 import os
-import zipfile
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from .archives import fit_size, meaning
 from .datasets import DATASETS
 from .errors import ImageError, require
-from .pictures import check_bytes, is_picture, read_pictures
+from .pictures import is_picture, one_channel, read_pictures
 from .records import ImageSet, Normalization
 
-_FIELDS = ("images", "labels", "indices", "dataset", "class_names")
-_GRID_TOLERANCE = 1e-6  # of a float pixel from a multiple of 1/255: a few float32 steps
+OTHER_PICTURES = (".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".heic", ".avif", ".npy")
+"""Endings of files that hold pictures and are left out."""
+_LAYOUT = "Put images into ROOT/CLASS/, or list them in ROOT/labels.csv with the header file,label"
 _require = partial(require, error=ImageError)
-
-
-def npz(
-    path: str | Path,
-    *,
-    dataset: str | None = None,
-    normalization: Normalization | None = None,
-    class_names: Sequence[str] | None = None,
-) -> ImageSet:
-    """Images out of a NumPy archive.
-
-    Arrays: `images` uint8, or float32/64 in [0, 1] on the grid of multiples of 1/255, [N, H, W, C] or
-    [N, C, H, W] with C 1 or 3; `labels` integers [N]; optional `indices` integers [N] (true indices, else
-    positions), `dataset` (a name), `class_names` [K]. Other arrays are ignored. Keywords go before fields.
-
-    Raises:
-        ImageError: not such an archive; the message names the array.
-        ParameterError: no data set, and class names or normalisation missing.
-    """
-    path = Path(path)
-    arrays = _read_npz(path)
-    for name in ("images", "labels"):
-        _require(name in arrays, str(path), sorted(arrays), f"an archive with the array {name}")
-    if dataset is None and "dataset" in arrays:
-        dataset = str(arrays["dataset"])
-    if class_names is None and "class_names" in arrays:
-        class_names = [str(name) for name in np.atleast_1d(arrays["class_names"])]
-    names, normalization = _meaning(str(path), dataset, normalization, class_names)
-    levels = _levels(path, arrays["images"])
-    labels = _integers(path, "labels", arrays["labels"], len(levels))
-    indices = _integers(path, "indices", arrays.get("indices", np.arange(len(levels))), len(levels))
-    distinct = len(np.unique(indices)) == len(indices) and bool((indices >= 0).all())
-    _require(distinct, f"{path}: indices", "repeated or negative numbers", "distinct ones, 0 or more")
-    levels = _fit(path, levels, dataset)
-    return ImageSet(levels, labels, indices, f"npz/{path.name}", names, normalization)
 
 
 def folder(
@@ -65,77 +33,121 @@ def folder(
 ) -> ImageSet:
     """PNG or JPEG files of one size, in `ROOT/CLASS/*` or listed in `ROOT/labels.csv`.
 
-    Class folders: images are sorted by (class, file name). Folder names are looked up among the class names;
-    where none are known, the sorted folder names are the classes. `labels.csv`: header `file,label`, files
-    relative to ROOT, labels by number or name, in the order of the rows; class names must be known.
+    Class folders: images are sorted by (class, file name). Folder names, or numbers, are looked up among the class
+    names. Where none are known, the folders with pictures are the classes, sorted with numbers as numbers (`class 2`
+    before `class 10`); names that are numbers, from 0 on, are the class numbers. `labels.csv`: header `file,label`,
+    files relative to ROOT, labels by number or name, in the order of the rows; where no names are known, all by number
+    or all by name. What is left out (folders without a picture, other files) stands in `origin.notes`; hidden files do
+    not count.
 
     Raises:
         ImageError: missing or empty folder, unknown class, path outside the folder, damaged image, unequal sizes.
-        ParameterError: no data set, and class names or normalisation missing.
+        ParameterError: an unknown data set, or class names that are needed or do not fit it.
     """
     path = Path(path)
     _require(path.is_dir(), str(path), "no such folder", "a folder of class folders, or with labels.csv")
+    known = class_names or (DATASETS[dataset].class_names if dataset in DATASETS else ())
     table = path / "labels.csv"
-    if table.is_file():
-        entries = _rows(table)
-    else:
-        classes = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-        entries = [(f"{name}/{file}", name) for name in classes for file in _pictures(path / name)]
-        known = DATASETS[dataset].class_names if dataset in DATASETS else ()
-        class_names = class_names or known or classes
-    hint = "Put images into ROOT/CLASS/, or list them in ROOT/labels.csv with the header file,label"
-    _require(bool(entries), str(path), "no images", "PNG or JPEG files", hint)
-    names, normalization = _meaning(str(path), dataset, normalization, class_names)
-    numbers = {str(number): number for number in range(len(names))} if table.is_file() else {}
-    numbers |= {name: number for number, name in enumerate(names) if names.count(name) == 1}
-    allowed = f"one of {len(names)} class names" + (f", or 0 to {len(names) - 1}" if table.is_file() else "")
-    for file, label in entries:
-        _require(label in numbers, f"label of {path / file}", label, allowed)
-    labels = np.array([numbers[label] for _, label in entries], dtype=np.int64)
-    levels = _fit(path, read_pictures(_inside(path, [file for file, _ in entries])), dataset)
-    return ImageSet(levels, labels, np.arange(len(labels)), f"folder/{path.name}", names, normalization)
+    entries, notes = (_rows(table), []) if table.is_file() else _by_class(path)
+    _require(bool(entries), str(path), "no images", "PNG or JPEG files", _LAYOUT)
+    own, numbers, classes = ([], "", 1) if known else _own_classes(path, table.is_file(), [name for _, name in entries])
+    names, normalization, origin = meaning(
+        str(path), dataset, normalization, class_names or own, classes=classes, numbers=numbers, notes=notes,
+        order="in the order of labels.csv" if table.is_file() else "by class, then file name",
+    )  # fmt: skip
+    labels = _labels(path, entries, names, numbers_too=not own)
+    levels = read_pictures(_inside(path, [file for file, _ in entries]))
+    if normalization is not None and len(normalization.mean) == 1:
+        grey = one_channel(levels)
+        hint = "Convert them yourself, so that you know how, or give three numbers"
+        _require(grey is not None, f"{path}: pictures", "colours", "grey ones, as one channel is normalised", hint)
+        levels = grey
+    levels = fit_size(path, levels, dataset)
+    origin = replace(origin, classes=numbers)
+    return ImageSet(levels, labels, np.arange(len(labels)), f"folder/{path.name}", names, normalization, origin)
 
 
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    _require(path.is_file(), str(path), "no such file", "a NumPy archive (.npz)")
-    try:
-        with zipfile.ZipFile(path) as packed:
-            check_bytes(str(path), sum(member.file_size for member in packed.infolist()))
-        with np.load(path, allow_pickle=False) as bundle:
-            return {name: bundle[name] for name in _FIELDS if name in bundle.files}
-    except ImageError:
-        raise
-    except Exception as error:  # foreign bytes: zip, deflate and header parsers raise whatever they trip over
-        reason = str(error).partition("\n")[0]
-        raise ImageError(
-            f"{path}: cannot be read ({reason}); allowed: an undamaged NumPy archive of plain arrays. "
-            "Write it with numpy.savez_compressed."
-        ) from error
+def _labels(root: Path, entries: Sequence[tuple[str, str]], names: Sequence[str], *, numbers_too: bool) -> np.ndarray:
+    """Class numbers int64 [N] of (file, label); a label is a name, or a number where no name is one."""
+    numbers_too = numbers_too and not any(_is_number(name) for name in names)
+    by_name = {str(number): number for number in range(len(names))} if numbers_too else {}
+    by_name |= {name: number for number, name in enumerate(names) if names.count(name) == 1}
+    allowed = f"one of {len(names)} class names" + (f", or 0 to {len(names) - 1}" if numbers_too else "")
+    labels = [by_name.get(label, by_name.get(_plain(label))) for _, label in entries]
+    for (file, label), number in zip(entries, labels, strict=True):
+        _require(number is not None, f"label of {root / file}", label, allowed)
+    return np.array(labels, dtype=np.int64)
 
 
-def _levels(path: Path, images: np.ndarray) -> np.ndarray:
-    """uint8 [N, C, H, W] of an archive's `images`."""
-    where, found = f"{path}: images", (str(images.dtype), images.shape)
-    channels = [axis for axis in (1, 3) if images.ndim == 4 and images.shape[axis] in (1, 3)]
-    fits = images.dtype in (np.uint8, np.float32, np.float64) and len(channels) == 1 and images.size > 0
-    _require(fits, where, found, "uint8, or float32/64 in [0, 1], [N, H, W, C] or [N, C, H, W] with C 1 or 3")
-    if channels == [3]:
-        images = images.transpose(0, 3, 1, 2)
-    if images.dtype == np.uint8:
-        return np.ascontiguousarray(images)
-    inside = bool(((images >= 0) & (images <= 1)).all())
-    _require(inside, where, "numbers outside [0, 1], or NaN", "pixels in [0, 1]", "Do not normalise them")
-    levels = np.rint(images * 255).astype(np.uint8)
-    off = float(np.abs(levels / 255 - images).max())
-    hint = "Save levels as uint8: an image is named by the hash of its levels"
-    _require(off <= _GRID_TOLERANCE, where, f"{off:.2g} off the grid", "multiples of 1/255 (within 1e-6)", hint)
-    return np.ascontiguousarray(levels)
+def _by_class(root: Path) -> tuple[list[tuple[str, str]], list[str]]:
+    """(file, class folder) of each picture, sorted, and what was left out."""
+    classes = sorted((e.name for e in root.iterdir() if e.is_dir() and not e.name.startswith(".")), key=natural)
+    entries = [(f"{name}/{file}", name) for name in classes for file in _pictures(root / name)]
+    full = {name for _, name in entries}
+    empty = [name for name in classes if name not in full]
+    deeper = [name for name in empty if any(e.is_dir() and _pictures(Path(e.path)) for e in os.scandir(root / name))]
+    hint = f"Class folders are one level down: give {root / deeper[0]}" if deeper else _LAYOUT
+    _require(bool(entries), str(root), "no images", "PNG or JPEG files", hint)
+    loose = len(_pictures(root))
+    other = sum(e.name.lower().endswith(OTHER_PICTURES) for name in classes for e in os.scandir(root / name))
+    notes = [
+        f"left out without a picture: {_listed(empty)}" if empty else "",
+        f"left out outside of class folders: {loose} pictures" if loose else "",
+        f"left out, neither PNG nor JPEG: {other} files" if other else "",
+    ]
+    return entries, [note for note in notes if note]
 
 
-def _integers(path: Path, name: str, array: np.ndarray, count: int) -> np.ndarray:
-    fits = array.dtype.kind in "iu" and array.shape == (count,)
-    _require(fits, f"{path}: {name}", (str(array.dtype), array.shape), f"integers [{count}], one for each image")
-    return array.astype(np.int64)
+def _own_classes(root: Path, table: bool, found: Sequence[str]) -> tuple[list[str], str, int]:
+    """Class names that folders or rows give by themselves, what to say of them, and the number of numbered classes.
+
+    Without names, `found` are class numbers.
+    """
+    names = sorted(set(found), key=natural)
+    beside = set(names) if table else {e.name for e in root.iterdir() if e.is_dir() and not e.name.startswith(".")}
+    if all(_is_number(name) for name in beside):
+        numbers = sorted(int(name) for name in beside)
+        twice = len(set(numbers)) < len(numbers) and not table
+        _require(not twice, f"{root}: class folders", sorted(beside), "each number once")
+        if table or numbers[0] == 0:
+            what = "numbers of labels.csv" if table else "the numbers that the folders are named by"
+            return [], f"{what}, no names", 1 + max(map(int, names))
+        first = numbers == list(range(1, len(numbers) + 1))
+        hint = "Number the folders from 0, name them, or list the pictures in labels.csv"
+        _require(
+            first, f"{root}: class folders", numbers, "names, or numbers from 0 on, or 1, 2, 3, ... for 0, 1, 2", hint
+        )
+        return [str(number) for number in numbers], f"the {len(numbers)} folders, 0 is folder 1", 0
+    hint = "Pass class_names=[...], or dataset='cifar100' whose names are known, or label all rows in one way"
+    mixed = table and any(_is_number(name) for name in names)
+    require(not mixed, f"{root}: class_names", None, "the names of all classes", hint)
+    what = "names of labels.csv" if table else "folders"
+    ends = f"0 is {names[0]}" + (f" and {len(names) - 1} is {names[-1]}" if len(names) > 1 else "")
+    sort = "" if names == sorted(names) else ", numbers in names sorted as numbers"
+    return names, f"the {len(names)} {what}{sort}, {ends}", 0
+
+
+def natural(name: str) -> tuple[str | int, ...]:
+    """Sorting key of a name: numbers in it by their size, the rest by its characters."""
+    return tuple(int(part) if number else part for number, part in _parts(name))
+
+
+def _parts(name: str) -> list[tuple[bool, str]]:
+    parts = re.split(r"([0-9]+)", name)
+    return [(bool(place % 2), part) for place, part in enumerate(parts)]
+
+
+def _is_number(name: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,9}", name) is not None
+
+
+def _plain(label: str) -> str:
+    """A number without the zeros before it; other labels as they are."""
+    return str(int(label)) if _is_number(label) else label
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _pictures(folder: Path) -> list[str]:
@@ -169,24 +181,3 @@ def _inside(folder: Path, names: Sequence[str]) -> list[Path]:
             inside = False
         _require(inside, str(folder / name), "a path that leaves the folder", f"files inside {folder}")
     return [folder / name for name in names]
-
-
-def _meaning(
-    where: str, dataset: str | None, normalization: Normalization | None, class_names: Sequence[str] | None
-) -> tuple[tuple[str, ...], Normalization]:
-    """Class names and normalisation: those given, else those of the data set."""
-    known = DATASETS.get(dataset) if dataset is not None else None
-    require(dataset is None or known is not None, f"{where}: dataset", dataset, ", ".join(DATASETS))
-    names = tuple(str(name) for name in class_names or (known.class_names if known else ()))
-    hint = "Pass class_names=[...], or dataset='cifar100' whose names are known, or put class_names into the archive"
-    require(len(names) > 0, f"{where}: class_names", class_names, "the names of all classes", hint)
-    fits = known is None or len(names) == known.classes
-    require(fits, f"{where}: class_names", f"{len(names)} names", f"as many as {dataset} has classes")
-    normalization = normalization or (known.normalization if known else None)
-    hint = "Pass dataset=..., or Normalization((0, 0, 0), (1, 1, 1)) for a network that takes pixels"
-    require(normalization is not None, f"{where}: normalization", None, "what the network expects", hint)
-    return names, normalization
-
-
-def _fit(path: Path, levels: np.ndarray, dataset: str | None) -> np.ndarray:
-    return levels if dataset is None else np.ascontiguousarray(DATASETS[dataset].fit(levels, str(path)))

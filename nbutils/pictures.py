@@ -21,6 +21,8 @@ MAX_BYTES = 8 * 2**30
 """Most bytes the images of one source may take in memory."""
 
 _MODES = ("RGB", "L", "P", "1")
+_KINDS = {"RGBA": "transparency", "LA": "transparency", "PA": "transparency", "CMYK": "CMYK colours", "I;16": "16 bits"}
+_ORIENTATION = 0x0112  # EXIF tag
 _require = partial(require, error=ImageError)
 
 
@@ -32,8 +34,12 @@ def is_picture(name: str) -> bool:
 def read_picture(file: Path) -> np.ndarray:
     """Pixel levels uint8 [3, H, W] of one PNG or JPEG file; grey images get three equal channels.
 
+    What decoders change without a word is refused: 16 bits a channel (cut to 8), transparency and CMYK (how to convert
+    is a choice), several pictures in one file (the first would be taken), an EXIF orientation (viewers turn the
+    picture, decoders do not). Palettes and 1, 2 or 4 bits a channel convert exactly.
+
     Raises:
-        ImageError: naming the file, where it is missing, damaged, too large, or not 8-bit RGB or grey.
+        ImageError: naming the file, where it is missing, damaged, too large, or one of these.
     """
     _require(os.path.isfile(file), str(file), "no such file", "a PNG or JPEG file")
     try:
@@ -50,9 +56,24 @@ def read_picture(file: Path) -> np.ndarray:
 def _check_header(file: Path, picture: Image.Image) -> None:
     found, allowed = f"{_size(*picture.size)}", f"at most {MAX_SIDE} pixels a side"
     _require(max(picture.size) <= MAX_SIDE, str(file), found, allowed, "Scale it down")
-    plain = picture.mode in _MODES and "transparency" not in picture.info
-    hint = "Save it without transparency and with 8 bits a channel"
-    _require(plain, str(file), f"Pillow mode {picture.mode}", "8-bit RGB or grey", hint)
+    kind = _odd_kind(file, picture)
+    hint = "Convert it yourself, so that you know how, and save it as 8-bit RGB or grey"
+    _require(not kind, str(file), kind, "8-bit RGB or grey, one upright picture a file", hint)
+
+
+def _odd_kind(file: Path, picture: Image.Image) -> str:
+    """What keeps a picture from being plain 8-bit RGB or grey; empty if nothing does."""
+    if picture.format == "PNG":
+        with file.open("rb") as data:
+            bits = data.read(25)[24]  # of IHDR, always the first chunk; Pillow says RGB for 16 bits too
+        if bits > 8:
+            return f"Pillow mode {picture.mode}, {bits} bits a channel"
+    if getattr(picture, "n_frames", 1) > 1:
+        return f"{picture.n_frames} pictures in one file"  # type: ignore[attr-defined]
+    if picture.mode not in _MODES or "transparency" in picture.info:
+        return f"Pillow mode {picture.mode}, {_KINDS.get(picture.mode, 'a transparent colour')}"
+    turned = picture.getexif().get(_ORIENTATION, 1)
+    return f"EXIF orientation {turned}, a picture stored turned or mirrored" if turned not in (0, 1) else ""
 
 
 def read_pictures(files: Sequence[Path], *, crop: int | None = None) -> np.ndarray:
@@ -93,6 +114,12 @@ def center_crop(levels: np.ndarray, size: int) -> np.ndarray:
     _require(size <= min(height, width), "image size", _size(width, height), f"at least {_size(size, size)}")
     top, left = (height - size) // 2, (width - size) // 2
     return levels[..., top : top + size, left : left + size]
+
+
+def one_channel(levels: np.ndarray) -> np.ndarray | None:
+    """`levels` [N, 3, H, W] of grey pictures as [N, 1, H, W]; None where a pixel has a colour."""
+    grey = levels[:, :1]
+    return np.ascontiguousarray(grey) if (levels == grey).all() else None
 
 
 def check_bytes(name: str, count: int) -> None:

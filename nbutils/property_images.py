@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from .datasets import DATASETS
 from .errors import ImageError, PropertyError, require
 from .published_lists import index_in_name
-from .records import ImageSet, Normalization, Property
+from .records import ImageSet, Normalization, Origin, Property
 from .recover import recover_levels
 from .vnnlib_read import read_property
 
@@ -82,6 +82,7 @@ def read_properties(
     sizes = sorted({image.shape for image in levels})
     require(len(sizes) == 1, f"{path}: image sizes", sizes, "one size", "Pass dataset=…", error=ImageError)
     images = ImageSet(
-        np.stack(levels), np.int64(labels), np.int64(indices), f"properties/{path.name}", names, normalization
-    )
+        np.stack(levels), np.int64(labels), np.int64(indices), f"properties/{path.name}", names, normalization,
+        Origin("by file name", normalization="the one that gives whole levels in the property files"),
+    )  # fmt: skip
     return images, found

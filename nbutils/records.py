@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,18 @@ class Normalization:
         return np.float32(self.mean).reshape(shape), np.float32(self.std).reshape(shape)
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What was assumed when images were read, in words; the first line of a run says it."""
+
+    order: str = "in the order given"
+    classes: str = ""  # where class numbers or names come from; empty where nothing was assumed
+    normalization: str = "as given"
+    settled: bool = True  # False: the normalisation is usual for the data set, nobody said that the network takes it
+    numbered: bool = False  # class names are numbers up to the largest label: the network may have more classes
+    notes: tuple[str, ...] = ()  # what was left out or converted
+
+
 @dataclass(frozen=True, eq=False)
 class ImageSet:
     """Labelled images and where they came from.
@@ -72,7 +84,8 @@ class ImageSet:
     indices: np.ndarray  # int64 [N], position in the source's own order
     source: str
     class_names: tuple[str, ...]
-    normalization: Normalization
+    normalization: Normalization | None  # None where neither source nor caller says one
+    origin: Origin = Origin()
     ids: tuple[str, ...] = field(init=False)  # 64 hex digits an image
 
     def __post_init__(self) -> None:
@@ -123,15 +136,17 @@ class ImageSet:
     def take(self, rows: Sequence[int] | np.ndarray) -> ImageSet:
         """The images at `rows`, in that order."""
         rows = np.asarray(rows, dtype=np.int64)
-        return ImageSet(
-            self.levels[rows], self.labels[rows], self.indices[rows], self.source, self.class_names, self.normalization
-        )
+        return replace(self, levels=self.levels[rows], labels=self.labels[rows], indices=self.indices[rows])
 
     def sample(self, n: int, seed: int) -> ImageSet:
         """`n` images drawn without replacement from `seed`, in source order; independent of present order."""
         require(0 < n <= len(self), "number of images", n, f"1 to {len(self)}, as many as {self.source} has")
         require(seed >= 0, "seed of the sample", seed, "a whole number, 0 or more")
-        return self.take(draw(self.keys, n, seed, "sample"))
+        drawn = self.take(draw(self.keys, n, seed, "sample"))
+        if n == len(self):
+            return drawn
+        order = f"{n} of {len(self)} drawn with seed {seed}, {self.origin.order}"
+        return replace(drawn, origin=replace(self.origin, order=order))
 
 
 @dataclass(frozen=True, eq=False)

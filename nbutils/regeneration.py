@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from .assumed import first_line, fit_images
 from .cards import stem
 from .config import SelectionConfig
 from .datasets import DATASETS
 from .errors import NetworkError, SelectionError, require
 from .export import Instance
-from .generation import find_networks, fresh_selection, recorded_selections
+from .generation import assumed_of, find_networks, fresh_selection, recorded_selections
 from .images import load_images
 from .networks import open_network
 from .onnx_files import parse, ports, read_bytes
@@ -59,8 +61,24 @@ def load_pool(
     return [load_images(found) for found in sorted({found for found in named.values() if found})]
 
 
+def assumed(networks: Mapping[str, Path], pool: Sequence[ImageSet], kind: str, radius: str, **stated: Any) -> str:
+    """The first lines of a run: images, their order, normalisation and radius, and where each came from.
+
+    Args:
+        radius: of a fresh selection, in words; a recorded one has its own.
+        stated: mean, std and pixels, as `assumed.fit_images` takes them.
+    """
+    if kind != "fresh":
+        return assumed_of(_recorded(networks), pool)
+    lines = []
+    for path in networks.values():
+        network = open_network(path)
+        lines.append(first_line(network, fit_images(network, _fitting(path, pool), **stated), radius))
+    return "\n".join(lines)
+
+
 def settle(
-    networks: Mapping[str, Path], pool: Sequence[ImageSet], settings: SelectionConfig, kind: str
+    networks: Mapping[str, Path], pool: Sequence[ImageSet], settings: SelectionConfig, kind: str, **stated: Any
 ) -> dict[str, Selection]:
     """What is known of every network's images: read from `vnnlib/selected`, or computed now.
 
@@ -68,14 +86,22 @@ def settle(
         pool: image sets; a fresh selection takes the first whose images fit the network.
         settings: of a fresh selection; a recorded one has its own.
         kind: one of `SELECTIONS`.
+        stated: mean, std and pixels of a fresh selection, as `assumed.fit_images` takes them.
 
     Raises:
+        ParameterError: a network whose normalisation nobody says.
         SelectionError: a missing or damaged recorded selection.
         NetworkError: no images of the pool fit a network.
     """
     require(kind in SELECTIONS, "SELECTION", kind, " or ".join(SELECTIONS))
     if kind == "fresh":
-        return {name: fresh_selection(path, _fitting(path, pool), settings) for name, path in networks.items()}
+        return {
+            name: fresh_selection(path, _fitting(path, pool), settings, **stated) for name, path in networks.items()
+        }
+    return _recorded(networks)
+
+
+def _recorded(networks: Mapping[str, Path]) -> dict[str, Selection]:
     found = recorded_selections(networks)
     for name in networks:
         hint = f"Record it with python -m nbutils select {name} --export, or set SELECTION to fresh"

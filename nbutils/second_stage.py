@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from .assumed import normalization_of
 from .config import SelectionConfig
 from .errors import BoundsError
 from .funnel import Engine, here, settle
@@ -40,7 +41,7 @@ def run_second_stage(
         verdicts: one for each of `images`, in their order, as `run_funnel` gives them for `config`.
         ledger: of this stage (`second_key`); images it holds are not attacked again.
     """
-    normalization = network.normalization or images.normalization
+    normalization = normalization_of(network, images)
     jobs = {
         key: (row, verdict, config, strong, normalization)
         for row, (key, verdict) in enumerate(zip(images.keys, verdicts, strict=True))

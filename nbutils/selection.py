@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from .assumed import normalization_of
 from .config import SelectionConfig
 from .errors import ParameterError, require
 from .export import Instance, make_property
@@ -55,7 +56,7 @@ def instances_of(
         timeout: seconds a verifier is given for each instance.
     """
     rows = {key: row for row, key in enumerate(images.keys)}
-    normalization = network.normalization or images.normalization
+    normalization = normalization_of(network, images)
     instances = []
     for verdict in verdicts:
         row = rows[verdict.key]

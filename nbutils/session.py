@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 import traitlets
 
+from .assumed import fit_images, normalization_of
 from .attack import run_attack
 from .bounds import margin_bounds
 from .config import METHODS, SelectionConfig
@@ -35,7 +36,8 @@ class Session(traitlets.HasTraits):
     chosen = traitlets.Tuple(help="true indices of the open images that will be exported, ascending")
 
     def __init__(self, network: Network, images: ImageSet, config: SelectionConfig) -> None:
-        """Raises NetworkError when the images do not fit the network."""
+        """Raises NetworkError when the images do not fit the network, ParameterError without a normalisation."""
+        images = fit_images(network, images)
         check_fit(network, images)
         self.network, self.images, self.config = network, images, config
         self.verdicts: list[Verdict] = []
@@ -55,8 +57,8 @@ class Session(traitlets.HasTraits):
 
     @property
     def normalization(self) -> Normalization:
-        """Normalisation of the network's input: its card's, else the image source's."""
-        return self.network.normalization or self.images.normalization
+        """Normalisation of the network's input: its card's, else the one stated with the images."""
+        return normalization_of(self.network, self.images)
 
     @cached_property
     def box(self) -> Box:

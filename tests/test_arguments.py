@@ -6,11 +6,16 @@ import argparse
 
 import numpy as np
 import pytest
+import toys
 
-from nbutils.commands.arguments import add_images, chosen, images_from
+from nbutils.commands.arguments import add_images, chosen, fitted, images_from
 from nbutils.errors import ParameterError
+from nbutils.export import make_property
 from nbutils.images import load_images
+from nbutils.networks import open_network, write_card
+from nbutils.records import Box, ImageSet, Normalization
 from nbutils.training.data import split
+from nbutils.vnnlib import write_text
 
 
 @pytest.fixture
@@ -56,6 +61,35 @@ def test_of_a_data_set_only_training_images_are_set_aside(archive, monkeypatch, 
     add_images(parser)
     images_from(parser.parse_args(["--images", "cifar100", *more]))
     assert read == [part]
+
+
+def test_the_command_says_the_normalisation_that_was_stated(archive):
+    args = parsed(archive, "--mean", 0.5, "--std", 0.25, 0.5, 0.125)
+    assert " ".join(chosen(args)).endswith("--dataset cifar100 --mean 0.5 --std 0.25 0.5 0.125")
+    assert chosen(parsed(archive, "--pixels"))[-1] == "--pixels"
+
+
+@pytest.mark.parametrize("more", [(), ("--pixels",)])
+def test_property_files_are_read_with_the_networks_normalisation(tmp_path, more):
+    """Today `--images properties` asked for --dataset, whatever the card said."""
+    path = toys.linear_net(tmp_path)
+    network = open_network(path, device="cpu")
+    normalization = toys.HALF if not more else Normalization((0.0,), (1.0,))
+    if not more:
+        write_card(path, normalization=toys.HALF)
+    levels = np.array([[[[10, 20], [30, 40]]]], dtype=np.uint8)
+    image = ImageSet(levels, np.array([1]), np.array([5]), "toy", ("a", "b", "c"), normalization)
+    box = Box.around(image.pixels, normalization, 2 / 255)
+    (tmp_path / "one.vnnlib").write_text(write_text(make_property(image, 0, box, 3, network.name, 2 / 255), "2.0"))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("network")
+    add_images(parser)
+    args = parser.parse_args([str(path), "--images", "properties", "--path", str(tmp_path / "one.vnnlib"), *more])
+    found = fitted(args)[1]
+    assert (found.levels == levels).all()
+    assert found.labels.tolist() == [1]
+    assert found.normalization == normalization
+    assert found.class_names == ("class 0", "class 1", "class 2")
 
 
 def test_figures_of_images_set_aside_stay_off_the_card(archive):

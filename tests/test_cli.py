@@ -1,5 +1,6 @@
 """Commands end with one clear line and exit code 2 on wrong input, and write nothing."""
 
+import os
 import re
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import pytest
 import toys
 
 from nbutils.__main__ import COMMANDS, main
+from nbutils.plain_text import PLAIN
 
 
 def test_help_explains_every_command_without_torch():
@@ -20,6 +22,27 @@ def test_help_explains_every_command_without_torch():
     assert all(command in done.stdout for command in COMMANDS)
     assert "exit code 2" in done.stdout
     assert done.stderr.strip() == "False", "--help must not wait for torch"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["check", "--help"], ["networks"], ["select", "nothing…"]])
+def test_a_terminal_of_ascii_gets_the_nearest_characters(words):
+    """Today `--help` ended in UnicodeEncodeError: the help of `check` holds an ellipsis."""
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-m", "nbutils", *words], capture_output=True, env=environment)
+    said = (done.stdout + done.stderr).decode("ascii")
+    assert "Traceback" not in said
+    assert "..." in said or words == ["networks"], said
+    assert done.returncode == (2 if "select" in words else 0)
+
+
+# text: what a terminal of ASCII shows
+PLAIN_TEXTS = {"((X_0 v) …)": "((X_0 v) ...)", "36\N{EN DASH}37 ≥ \N{MINUS SIGN}1": "36-37 >= -1", "plain": "plain",
+               "Café Ångström": "Cafe Angstrom", "→ ✓": "-> ?", "10¹ ½": "10? ?", "«日本»": "????"}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", PLAIN_TEXTS)
+def test_plain_text(text):
+    assert text.encode("ascii", PLAIN).decode() == PLAIN_TEXTS[text]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -112,7 +112,7 @@ def test_refusals(two_neuron, images):
 
 def test_command_prints_shares_and_writes_the_card(tmp_path, images, capsys, monkeypatch):
     network = toys.two_neuron_net(tmp_path)
-    monkeypatch.setattr(command, "images_from", lambda _: images)  # no source holds two-pixel images
+    monkeypatch.setattr("nbutils.commands.arguments.images_from", lambda _: images)  # no source holds two-pixel images
     write_card(network, normalization=toys.HALF, recipe="by hand")
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)

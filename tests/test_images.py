@@ -182,8 +182,14 @@ def test_npz_of_stored_size_is_cropped_for_the_data_set(tmp_path: Path) -> None:
 
 
 BAD_ARRAYS = {
-    "dtype": ({"images": LEVELS.astype(np.int64)}, r"images: found \('int64', .*allowed: uint8, or float32/64"),
-    "three axes": ({"images": LEVELS[..., 0]}, r"images: found \('uint8', \(4, 5, 6\)\)"),
+    "dtype": ({"images": LEVELS.astype(np.complex64)}, r"images: found 'complex64'; allowed: uint8, or float32/64"),
+    "half": ({"images": (LEVELS / 255).astype(np.float16)}, r"images: found 'float16'; allowed: uint8, or float32/64"),
+    "deep": ({"images": LEVELS.astype(np.uint16) * 257}, r"images: found 'uint16 from \d+ to 65\d+'; allowed: levels"),
+    "signed": ({"images": LEVELS.astype(np.int64) - 128}, r"images: found 'int64 from -128 to \d+'; allowed: levels"),
+    "binary": ({"images": LEVELS // 128}, r"images: found 'uint8 with 0 and 1 only'.*Save 0 and 255, or float32"),
+    "one picture": ({"images": LEVELS[0]}, r"found \('uint8', \(5, 6, 3\)\).*One picture alone is images\[None\]"),
+    "flat colours": ({"images": np.zeros((4, 3072), np.uint8)}, r"flat rows do not say which"),
+    "not one-hot": ({"labels": np.ones((4, 3), int)}, r"labels: found '\(4, 3\) numbers'; allowed: one-hot rows"),
     "four channels": ({"images": np.zeros((4, 5, 6, 4), np.uint8)}, r"with C 1 or 3"),
     "either layout": ({"images": np.zeros((4, 3, 6, 3), np.uint8)}, r"with C 1 or 3"),
     "empty": ({"images": LEVELS[:0], "labels": LABELS[:0]}, r"images: found .*\(0, 5, 6, 3\)"),
@@ -213,6 +219,73 @@ def test_npz_missing_array(tmp_path: Path) -> None:
         load_own(tmp_path / "own.npz")
 
 
+# name of the case: arrays, split, and what is read: images array, labels array. All of them ended in
+# "found []; allowed: an archive with the array images" before.
+USUAL_NAMES = {
+    "keras test": ({"x_test": 0, "y_test": 0, "x_train": 1, "y_train": 1}, "test", ("x_test", "y_test")),
+    "keras train": ({"x_test": 1, "y_test": 1, "x_train": 0, "y_train": 0}, "train", ("x_train", "y_train")),
+    "medmnist": ({"train_images": 1, "test_images": 0, "val_images": 1, "train_labels": 1, "test_labels": 0,
+                  "val_labels": 1}, "test", ("test_images", "test_labels")),
+    "x, y": ({"x": 0, "y": 0}, "test", ("x", "y")),
+    "X, Y": ({"X": 0, "Y": 0}, "train", ("X", "Y")),
+    "data, targets": ({"data": 0, "targets": 0}, "test", ("data", "targets")),
+    "fine labels": ({"data": 0, "coarse_labels": 1, "fine_labels": 0}, "test", ("data", "fine_labels")),
+    "positions": ({"arr_0": 0, "arr_1": 0}, "test", ("arr_0", "arr_1")),
+    "the documented names go first": ({"images": 0, "x": 1, "labels": 0, "y": 1}, "test", ("images", "labels")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", USUAL_NAMES)
+def test_npz_usual_names(tmp_path: Path, case: str) -> None:
+    places, split, (image_name, label_name) = USUAL_NAMES[case]
+    is_label = [name.lower().startswith("y") or "label" in name or name in ("targets", "arr_1") for name in places]
+    values = {  # 0: what is to be read; 1: something else of the same kind
+        name: (LABELS[:, None] if label else LEVELS) if place == 0 else (LABELS[::-1] if label else 255 - LEVELS)
+        for (name, place), label in zip(places.items(), is_label, strict=True)
+    }
+    np.savez(tmp_path / "own.npz", **values)
+    images = load_own(tmp_path / "own.npz", split=split)
+    assert (images.levels == LEVELS.transpose(0, 3, 1, 2)).all()
+    assert images.labels.tolist() == LABELS.tolist()  # [N, 1] was refused before
+    said = f"images are the array {image_name}, labels {label_name}"
+    assert images.origin.notes == (() if image_name == "images" else (said,))
+
+
+def test_npz_where_two_arrays_fit_none_is_taken(tmp_path: Path) -> None:
+    np.savez(tmp_path / "own.npz", x=LEVELS, data=255 - LEVELS, y=LABELS)
+    with pytest.raises(ImageError, match=r"arrays that may hold images: found \['x', 'data'\]; allowed: one. Rename"):
+        load_own(tmp_path / "own.npz")
+    np.savez(tmp_path / "own.npz", x_train=LEVELS, y_train=LABELS)
+    with pytest.raises(ImageError, match=r"found \['x_train', 'y_train'\]; allowed: an archive with the array images"):
+        load_own(tmp_path / "own.npz")  # training images are not taken for test images
+
+
+GREY = LEVELS[..., 0]
+# name: images as stored, as read [N, C, H, W], what is said
+LAYOUTS = {
+    "grey without channels": (GREY, GREY[:, None], ()),
+    "flat grey": (GREY[:, :5, :5].reshape(4, 25), GREY[:, None, :5, :5], ("flat rows read as 5 x 5 grey pictures",)),
+    "int64 levels": (LEVELS.astype(np.int64), LEVELS.transpose(0, 3, 1, 2), ()),
+    "float levels": (LEVELS.astype(np.float32), LEVELS.transpose(0, 3, 1, 2),
+                     ("float32 whole numbers read as levels 0 to 255",)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LAYOUTS)
+def test_npz_usual_layouts(tmp_path: Path, case: str) -> None:
+    stored, wanted, said = LAYOUTS[case]
+    images = load_own(archive(tmp_path, images=stored), normalization=None)
+    assert (images.levels == wanted).all()
+    assert images.origin.notes == said
+
+
+def test_npz_one_hot_labels(tmp_path: Path) -> None:
+    for kind in (np.uint8, np.float32, bool):
+        images = load_own(archive(tmp_path, labels=np.eye(3)[LABELS].astype(kind)))
+        assert images.labels.tolist() == LABELS.tolist()
+        assert images.origin.notes == ("one-hot labels read as class numbers",)
+
+
 def test_npz_missing_or_no_archive(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="none.npz: found 'no such file'; allowed: a NumPy archive"):
         load_own(tmp_path / "none.npz")
@@ -221,14 +294,14 @@ def test_npz_missing_or_no_archive(tmp_path: Path) -> None:
         load_own(tmp_path / "text.npz")
 
 
-def test_npz_needs_names_and_normalization(tmp_path: Path) -> None:
+def test_npz_without_names_and_normalization(tmp_path: Path) -> None:
     file = archive(tmp_path)
-    with pytest.raises(
-        ParameterError, match=r"class_names: found None; .*Pass class_names=\[...\], or dataset='cifar100'"
-    ):
-        load_images("npz", path=file)
-    with pytest.raises(ParameterError, match="normalization: found None; allowed: what the network expects"):
-        load_images("npz", path=file, class_names=NAMES)
+    images = load_images("npz", path=file)  # refused before a network's card was looked at, before
+    assert images.class_names == ("class 0", "class 1", "class 2")
+    assert images.normalization is None
+    assert images.origin.numbered
+    assert images.origin.classes == "numbers, no names in the archive"
+    assert not images.origin.settled
     with pytest.raises(ParameterError, match="dataset: found 'mnist'; allowed: cifar100, tinyimagenet"):
         load_images("npz", path=file, dataset="mnist")
     with pytest.raises(ParameterError, match="class_names: found '3 names'; allowed: as many as cifar100 has classes"):
@@ -253,6 +326,7 @@ def test_npz_header_that_promises_more_than_there_is(tmp_path: Path) -> None:
     member = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(10)
     with zipfile.ZipFile(tmp_path / "own.npz", "w") as packed:
         packed.writestr("images.npy", member)
+        packed.writestr("labels.npy", member)
     with pytest.raises(ImageError, match="own.npz: cannot be read"):
         load_own(tmp_path / "own.npz")
 
@@ -268,12 +342,14 @@ def test_class_folders(tmp_path: Path) -> None:
     save(tmp_path / "owl" / "b.png", LEVELS[2])
     save(tmp_path / "owl" / "a.PNG", LEVELS[1])
     save(tmp_path / "cat" / "z.png", LEVELS[0])
-    (tmp_path / "dog").mkdir()  # a class without images keeps its number
+    (tmp_path / "dog").mkdir()  # today: became class 1 of three, and owl class 2
     (tmp_path / "owl" / "notes.txt").write_text("no image")
     save(tmp_path / ".ipynb_checkpoints" / "a.png")
     images = load_folder(tmp_path)
-    assert images.class_names == ("cat", "dog", "owl")
-    assert images.labels.tolist() == [0, 2, 2]
+    assert images.class_names == ("cat", "owl")
+    assert images.labels.tolist() == [0, 1, 1]
+    assert images.origin.notes == ("left out without a picture: dog",)
+    assert images.origin.classes == "the 2 folders, 0 is cat and 1 is owl"
     assert (images.levels == LEVELS[:3].transpose(0, 3, 1, 2)).all()
     assert images.source == f"folder/{tmp_path.name}"
     assert load_folder(tmp_path, class_names=("owl", "ant", "cat", "dog")).labels.tolist() == [2, 0, 0]
@@ -285,6 +361,88 @@ def test_class_folders_of_a_data_set(tmp_path: Path) -> None:
     images = load_images("folder", path=tmp_path, dataset="cifar100")
     assert images.labels.tolist() == [0, 99]
     assert images.normalization == CIFAR100.normalization
+
+
+# folders with a picture each (empty ones end in /): labels in the order read, class names, what is said
+CLASS_FOLDERS = {
+    # today: 0, 1, 10, 11, 2, 3, ... as text, so folder 10 was class 2
+    "numbers": ([str(k) for k in range(12)], list(range(12)), [f"class {k}" for k in range(12)], "the numbers that"),
+    # today: classes 0 to 3
+    "numbers with a gap": (["0", "2", "10"], [0, 2, 10], [f"class {k}" for k in range(11)], "the numbers that"),
+    "an empty number": (["0", "1/", "2"], [0, 2], ["class 0", "class 1", "class 2"], "the numbers that"),
+    "zeros before": (["00", "01", "10"], [0, 1, 10], [f"class {k}" for k in range(11)], "the numbers that"),
+    "from one": (["1", "2", "10", *"3456789"], list(range(10)), [str(k) for k in range(1, 11)], "0 is folder 1"),
+    # today: class 1, class 10, class 2
+    "numbers in names": (["class 2", "class 10", "class 1"], [0, 1, 2], ["class 1", "class 2", "class 10"],
+                         "numbers in names sorted as numbers"),
+    "names": (["owl", "Cat", "ant"], [0, 1, 2], ["Cat", "ant", "owl"], "the 3 folders, 0 is Cat and 2 is owl"),
+    "mixed": (["other", "7", "12"], [0, 1, 2], ["7", "12", "other"], "numbers in names sorted as numbers"),
+    "an empty name": (["owl", "cat", "__MACOSX/"], [0, 1], ["cat", "owl"], "the 2 folders"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CLASS_FOLDERS)
+def test_class_folders_without_known_names(tmp_path: Path, case: str) -> None:
+    names, labels, classes, said = CLASS_FOLDERS[case]
+    for place, name in enumerate(names):
+        if name.endswith("/"):
+            (tmp_path / name).mkdir()
+        else:
+            save(tmp_path / name / "a.png", np.full((2, 2, 3), place, np.uint8))
+    images = load_folder(tmp_path)
+    assert images.labels.tolist() == labels
+    assert list(images.class_names) == classes
+    assert said in images.origin.classes
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["3", "7"], r"class folders: found \[3, 7\]; allowed: names, or numbers from 0 on, or 1, 2, 3"),
+        (["1", "01", "0"], r"class folders: found \['0', '01', '1'\]; allowed: each number once"),
+        (["0", "999999999"], r"largest label: found 999999999; allowed: 0 to 99999"),
+    ],
+)
+def test_class_folders_that_could_mean_two_things(tmp_path: Path, names: list[str], message: str) -> None:
+    for name in names:
+        save(tmp_path / name / "a.png")
+    with pytest.raises(ImageError, match=message):
+        load_folder(tmp_path)
+
+
+def test_what_is_left_out_of_a_folder_is_said(tmp_path: Path) -> None:
+    save(tmp_path / "cat" / "a.png")
+    save(tmp_path / "loose.png")
+    save(tmp_path / "cat" / "b.bmp")
+    save(tmp_path / "nested" / "deeper" / "c.png")
+    assert load_folder(tmp_path).origin.notes == (
+        "left out without a picture: nested",
+        "left out outside of class folders: 1 pictures",
+        "left out, neither PNG nor JPEG: 1 files",
+    )
+    (tmp_path / "cat" / "a.png").unlink()
+    with pytest.raises(ImageError, match="found 'no images'.*Class folders are one level down: give .*nested"):
+        load_folder(tmp_path)
+
+
+def test_a_folder_of_grey_pictures_is_one_channel_where_one_is_normalised(tmp_path: Path) -> None:
+    save(tmp_path / "cat" / "a.png", GREY[0])
+    images = load_folder(tmp_path, normalization=Normalization((0.5,), (0.25,)))
+    assert (images.levels == GREY[:1, None]).all()
+    save(tmp_path / "cat" / "b.png", LEVELS[1])
+    with pytest.raises(ImageError, match="pictures: found 'colours'; allowed: grey ones, as one channel is normalised"):
+        load_folder(tmp_path, normalization=Normalization((0.5,), (0.25,)))
+
+
+def test_labels_csv_without_known_names(tmp_path: Path) -> None:
+    save(tmp_path / "a.png")
+    save(tmp_path / "b.png")
+    write_table(tmp_path, "a.png,2", "b.png,0")
+    assert load_folder(tmp_path).class_names == ("class 0", "class 1", "class 2")
+    write_table(tmp_path, "a.png,owl", "b.png,cat")
+    images = load_folder(tmp_path)
+    assert images.labels.tolist() == [1, 0]
+    assert images.origin.classes == "the 2 names of labels.csv, 0 is cat and 1 is owl"
 
 
 def write_table(folder: Path, *rows: str, header: str = "file,label") -> None:
@@ -399,6 +557,54 @@ def test_other_formats_are_not_decoded(tmp_path: Path) -> None:
     Image.fromarray(LEVELS[0]).save(tmp_path / "bitmap.png", format="BMP")
     with pytest.raises(ImageError, match=r"bitmap.png: cannot be read \(cannot identify"):
         read_picture(tmp_path / "bitmap.png")
+
+
+def test_sixteen_bits_a_channel_are_refused(tmp_path: Path) -> None:
+    """Pillow says RGB and keeps the upper eight bits: today read as 8 bits, without a word."""
+    rows = b"".join(b"\0" + bytes(range(12)) for _ in range(2))  # 2 x 2 pixels, 3 channels of 2 bytes
+    header = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)
+    chunks = png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b"")
+    (tmp_path / "deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+    with pytest.raises(ImageError, match="found 'Pillow mode RGB, 16 bits a channel'; allowed: 8-bit RGB or grey"):
+        read_picture(tmp_path / "deep.png")
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_few_bits_a_channel_convert_exactly(tmp_path: Path, bits: int) -> None:
+    steps = 2**bits
+    packed = int("".join(f"{k % steps:0{bits}b}" for k in range(8)), 2).to_bytes(bits, "big")
+    header = struct.pack(">IIBBBBB", 8, 1, bits, 0, 0, 0, 0)
+    body = png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(b"\0" + packed)) + png_chunk(b"IEND", b"")
+    (tmp_path / "few.png").write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    wanted = [k % steps * 255 // (steps - 1) for k in range(8)]  # black to white in equal steps
+    assert read_picture(tmp_path / "few.png")[:, 0].tolist() == [wanted] * 3
+
+
+def test_several_pictures_in_a_file_are_refused(tmp_path: Path) -> None:
+    """Today the first was taken, without a word."""
+    frames = [Image.fromarray(frame) for frame in LEVELS[:3]]
+    frames[0].save(tmp_path / "moving.png", save_all=True, append_images=frames[1:])
+    with pytest.raises(ImageError, match="moving.png: found '3 pictures in one file'"):
+        read_picture(tmp_path / "moving.png")
+
+
+@pytest.mark.parametrize("turned", [1, 6])
+def test_a_picture_stored_turned_is_refused(tmp_path: Path, turned: int) -> None:
+    """Today read as it is stored, which is not what a viewer shows."""
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    Image.fromarray(LEVELS[0]).save(tmp_path / "a.jpg", exif=exif)
+    if turned == 1:
+        assert read_picture(tmp_path / "a.jpg").shape == (3, 5, 6)
+        return
+    with pytest.raises(ImageError, match="found 'EXIF orientation 6, a picture stored turned or mirrored'"):
+        read_picture(tmp_path / "a.jpg")
+
+
+def test_a_transparent_colour_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(LEVELS[0]).save(tmp_path / "a.png", transparency=(1, 2, 3))
+    with pytest.raises(ImageError, match="found 'Pillow mode RGB, a transparent colour'"):
+        read_picture(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "I;16", "CMYK"])

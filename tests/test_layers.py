@@ -9,11 +9,12 @@ PACKAGE = Path(__file__).resolve().parents[1] / "nbutils"
 
 # A module imports only modules named before it: data flows from the top to the bottom of this list.
 ORDER = (
-    "errors", "plain_json", "randomness", "config", "records",
+    "errors", "plain_json", "plain_text", "randomness", "config", "records",
     "margins",
     "sexpr", "vnnlib_read", "recover", "published_lists",
-    "pictures", "download", "datasets", "own_images", "property_images", "images",
-    "onnx_files", "figures", "cards", "zoo", "zoo_tables", "twins", "networks", "resnets",
+    "pictures", "download", "datasets", "archives", "own_images", "property_images", "images",
+    "onnx_files", "opsets", "graph_start", "figures", "cards", "zoo", "zoo_tables", "twins", "networks", "assumed",
+    "resnets",
     "vnnlib", "counterexamples", "readback",
     "manifest", "staging", "export", "written", "audit", "inspection",
     "published_files", "published", "published_report",

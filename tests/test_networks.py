@@ -414,6 +414,84 @@ def test_twin_that_disagrees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         open_network(toys.two_neuron_net(tmp_path))
 
 
+def in_opset(folder: Path, kind: str, opset: int) -> Path:
+    """Input [N, 3, 8, 8], a convolution, the operator `kind` as that opset writes it, and a linear layer."""
+    rng = np.random.default_rng(0)
+    weights = {"c.w": rng.standard_normal((4, 3, 3, 3)).astype(np.float32)}
+    weights |= {name: rng.uniform(0.5, 1, 4).astype(np.float32) for name in ("g", "b", "m", "v")}
+    nodes = [helper.make_node("Conv", ["x", "c.w"], ["c"], kernel_shape=[3, 3], pads=[1] * 4)]
+    old = opset < 11
+
+    def add(*inputs: str, to: str = "o", op: str = kind, **attributes: object) -> None:
+        nodes.append(helper.make_node(op, list(inputs), [to], **attributes))
+
+    size = {"AveragePool": 64, "MaxPool": 64, "ReduceMean": 4, "Pad": 400, "Split": 128}.get(kind, 256)
+    if kind == "BatchNormalization":
+        add("c", "g", "b", "m", "v")
+    elif kind in ("AveragePool", "MaxPool"):
+        add("c", kernel_shape=[2, 2], strides=[2, 2])
+    elif kind == "Pad":
+        weights["p"] = np.int64([0, 0, 1, 1, 0, 0, 1, 1])
+        add("c", pads=weights["p"].tolist()) if old else add("c", "p")
+    elif kind == "Clip":
+        weights |= {"low": np.float32(0), "high": np.float32(2)}
+        add("c", min=0.0, max=2.0) if old else add("c", "low", "high")
+    elif kind == "ReduceMean":
+        weights["axes"] = np.int64([2, 3])
+        add("c", axes=[2, 3]) if opset < 18 else add("c", "axes")
+    elif kind == "Split":
+        more = {"split": [2, 2]} if old else {"num_outputs": 2}
+        nodes.append(helper.make_node("Split", ["c"], ["s", "t"], axis=1, **more))
+        add("s", "t", op="Add")
+    else:
+        add("c")
+    used = {name for node in nodes for name in node.input}
+    weights = {name: value for name, value in weights.items() if name in used}
+    weights |= {"1.w": rng.standard_normal((5, size)).astype(np.float32), "1.b": np.zeros(5, np.float32)}
+    nodes += [helper.make_node("Flatten", ["o"], ["f"]), toys.gemm("f", "y", "1")]
+    return toys.save_onnx(
+        folder / f"{kind}.onnx", nodes, weights, input_shape=(3, 8, 8), output_shape=(5,), opset=opset
+    )
+
+
+@pytest.mark.parametrize("opset", [7, 8, 18, 20, 22])
+@pytest.mark.parametrize(
+    "kind", ["Relu", "LeakyRelu", "BatchNormalization", "AveragePool", "MaxPool", "Pad", "Clip", "ReduceMean", "Split"]
+)
+def test_old_and_new_opsets_open_as_the_same_network(tmp_path: Path, kind: str, opset: int) -> None:
+    """Today: "operators: found ['Flatten', 'Gemm']; allowed: operators that onnx2torch converts" for 7, 8 and 22 of all
+    nine, for 18 and 20 of Pad, ReduceMean and Split (AveragePool of 20)."""
+    network = open_network(in_opset(tmp_path, kind, opset), device="cpu")
+    x = normal(network, 5, seed=3)
+    np.testing.assert_allclose(network.logits(x), network.judge(x), atol=1e-4)
+    assert network.card.opset == opset  # the card is about the file
+
+
+def test_a_form_in_another_opset_is_held_against_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A restated form that is another network is not taken; the message is about the file as it is."""
+
+    def wrong(model: onnx.ModelProto) -> list[onnx.ModelProto]:
+        form = onnx.version_converter.convert_version(model, 13)
+        for tensor in form.graph.initializer:
+            if tensor.name == "1.w":
+                tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1.01), "1.w"))
+        return [form]
+
+    path = in_opset(tmp_path, "Clip", 22)
+    monkeypatch.setattr(networks, "restated", wrong)
+    message = (
+        r"operators: found \['Conv', 'Flatten'\]; allowed: .*; the file has opset 22, and no other was found for it"
+    )
+    with pytest.raises(NetworkError, match=message):
+        open_network(path)
+
+
+def test_an_opset_that_onnxruntime_does_not_know(tmp_path: Path) -> None:
+    message = r"onnxruntime refuses it \(.*Gemm\(6\).*\)\. The file has opset 6: export it again, with opset 13 say"
+    with pytest.raises(NetworkError, match=message):
+        open_network(in_opset(tmp_path, "LeakyRelu", 6))
+
+
 def test_twin_that_fails(tmp_path: Path) -> None:
     # allowzero is one of the attributes onnx2torch has no answer to
     weights = {"shape": np.int64([-1, 4]), "1.w": toys.LINEAR_WEIGHTS, "1.b": toys.LINEAR_BIAS}

@@ -21,6 +21,8 @@ from nbutils.datasets import DATASETS
 from nbutils.networks import open_network
 from nbutils.scale import _interrupts
 
+USUAL = DATASETS["cifar100"].normalization
+STATED = ["--mean", *map(str, USUAL.mean), "--std", *map(str, USUAL.std)]  # the network has no card
 SETTINGS = ["--eps", "2/255", "--steps", "150", "--restarts", "20"]
 
 
@@ -34,7 +36,7 @@ def job(tmp_path_factory):
     labels = network.judge(DATASETS["cifar100"].normalization.to_network(pixels)).argmax(axis=1)
     labels[::8] = (labels[::8] + 1) % 100
     np.savez(folder / "images.npz", images=levels, labels=labels)
-    images = ["--images", "npz", "--path", str(folder / "images.npz"), "--dataset", "cifar100"]
+    images = ["--images", "npz", "--path", str(folder / "images.npz"), "--dataset", "cifar100", *STATED]
     arguments = ["select", str(network.path), *images, *SETTINGS]
     ledger = folder / "expected.sqlite"
     assert main([*arguments, "--ledger", str(ledger)]) == 0
@@ -113,6 +115,10 @@ def test_the_report(job, capsys):
     assert list(counts) == ["misclassified", "attacked", "verified", "open"]
     assert all(counts.values()), f"precondition: every status occurs, found {counts}"
     assert sum(counts.values()) == 40
+    assert text.splitlines()[0] == (
+        "hundred on 40 images of npz/images.npz, in the order of the archive; normalisation mean 0.5071 0.4865 0.4409, "
+        "std 0.2673 0.2564 0.2761, as stated by mean and std; radius 2/255 (--eps)"
+    )
     assert "hundred on 40 npz/images.npz images, eps 2/255" in text
     assert "decided by: " in text
     assert "forward 5 (12.5%)" in text
@@ -205,6 +211,26 @@ def test_the_statuses_give_the_card_its_figures(job, tmp_path, capsys):
     assert figures["clean accuracy"].value >= figures["pgd accuracy"].value >= figures["crown verified"].value > 0
     assert figures["pgd accuracy"].source.endswith("--steps 150 --restarts 20 --attack-seed 0 --method crown")
     assert "--count 12" in figures["pgd accuracy"].source
+
+
+def test_one_ledger_is_about_one_normalisation(job, capsys):
+    """Today a network without a card took the data set's, and nobody could say another one."""
+    bare = [word for word in job.arguments if word not in STATED]
+    ledger = job.folder / "expected.sqlite"
+    assert main([*bare, "--ledger", str(ledger)]) == 2
+    assert "normalisation of hundred: found no card and nothing given" in capsys.readouterr().err
+    assert main([*bare, "--pixels", "--ledger", str(ledger)]) == 2
+    assert "expected.sqlite: belongs to another run (normalization: ledger [[0.5071, " in capsys.readouterr().err
+    assert rows(ledger) == job.expected
+
+
+def test_a_card_with_figures_holds_the_normalisation_they_were_taken_with(job, tmp_path):
+    network = tmp_path / "hundred.onnx"
+    network.write_bytes((job.folder / "hundred.onnx").read_bytes())
+    assert main(["select", str(network), *job.arguments[2:], "--count", "2", "--write-card"]) == 0
+    assert open_network(network, device="cpu").normalization == USUAL
+    bare = [word for word in job.arguments[2:] if word not in STATED]
+    assert main(["select", str(network), *bare, "--count", "2"]) == 0  # the card says it from now on
 
 
 def test_the_selection_is_exported(job, capsys):

@@ -76,6 +76,7 @@ def test_a_choice_by_hand_takes_open_images_only():
 def test_instances_carry_the_box_of_the_attack(tmp_path):
     class Network:
         normalization, classes, name, path = None, 3, "toy", tmp_path / "toy.onnx"
+        input_shape = LEVELS.shape[1:]
 
     config = SelectionConfig(eps=2 / 255)
     (instance,) = instances_of(VERDICTS[4:5], IMAGES, Network, config, 100)

@@ -472,10 +472,10 @@ def test_damaged_checkpoints_are_refused(images, finished):
     path = finished / "last.pt"
     data = path.read_bytes()
     content = torch.load(path, weights_only=True)
+    flipped = bytearray(data)
+    flipped[data.index(content["state"]["network"]["head.1.bias"].numpy().tobytes())] ^= 255
     content["state"]["network"]["head.1.bias"][0] += 1
     torch.save(content, finished / "edited.pt")
-    flipped = bytearray(data)
-    flipped[len(data) // 2] ^= 255
     for damaged in (
         b"",
         b"no checkpoint",
@@ -681,7 +681,16 @@ def test_command_trains_exports_and_resumes(images, tmp_path, capsys, monkeypatc
     train_command.run(arguments(*words, "--export", tmp_path / "onnx"))
     network = open_network(tmp_path / "onnx/toy.onnx", device="cpu")
     assert "--recipe adversarial --set epochs=2" in network.card.recipe
-    assert '"epoch": 1' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert '"epoch": 1' in said
+    assert said.startswith(
+        f"toy on {len(images) - 16} images of npz/toy.npz, in the order of the archive, 16 set aside; "
+    )
+    assert "std 0.2673 0.2564 0.2761, usual for toy; radius 1/255 (recipe adversarial)" in said
+    with pytest.raises(
+        CheckpointError, match=r"normalisation of the images: found \[\[0.0, .*the data set's usual one"
+    ):
+        train_command.run(arguments(*words, "--pixels"))  # a run has one normalisation
     words[words.index(tmp_path / "run")] = tmp_path / "second"
     train_command.run(arguments(*words, "--start", tmp_path / "run/last.pt", "--export", tmp_path / "onnx"))
     assert (

@@ -5,8 +5,14 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
-from .arguments import add_images, add_selection, images_from, selection_from
+from .arguments import add_images, add_selection, fitted, say_first, selection_from
+
+if TYPE_CHECKING:
+    from ..config import SelectionConfig
+    from ..networks import Network
+    from ..records import ImageSet
 
 HELP = "seconds and peak memory of attack, bounds and funnel, beside the network's raw passes"
 PARTS = ("attack", "ibp", "crown-ibp", "crown", "alpha-crown", "funnel")
@@ -17,13 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("network", nargs="?", default="CIFAR100_resnet_small", help="default CIFAR100_resnet_small")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--here", action="store_true", help="measure in this process (peak memory then adds up)")
+    parser.add_argument("--said", action="store_true", help=argparse.SUPPRESS)  # the first line of this run is printed
     add_images(parser)
     add_selection(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure `args.parts` one after the other; the exit code of the first that fails, else 0."""
-    selection_from(args)  # refuses wrong settings before anything starts
+    config = selection_from(args)  # refuses wrong settings before anything starts
     if not args.here and len(args.parts) > 1:
         rest = sys.argv[2:]
         if "--parts" in rest:
@@ -31,22 +38,24 @@ def run(args: argparse.Namespace) -> int:
             rest = rest[:first] + rest[first + 1 + len(args.parts) :]
         for part in args.parts:
             command = [sys.executable, "-m", "nbutils", "bench", *rest, "--parts", part, "--here"]
+            command += ["--said"] if part != args.parts[0] else []
             if failed := subprocess.run(command).returncode:
                 return failed
         return 0
+    network, images = fitted(args)
+    if not args.said:
+        say_first(network, images, args.eps)
     for part in args.parts:
-        print(_measure(part, args), flush=True)
+        print(_measure(part, network, images, config), flush=True)
     return 0
 
 
-def _measure(part: str, args: argparse.Namespace) -> str:
+def _measure(part: str, network: Network, images: ImageSet, config: SelectionConfig) -> str:
     from dataclasses import replace
 
     from ..bench import bench_attack
     from ..bench_funnel import bench_bounds, bench_funnel
-    from ..networks import open_network
 
-    config, images, network = selection_from(args), images_from(args), open_network(args.network)
     show = sys.stderr.isatty()
     if part == "attack":
         attack = replace(config.attack, early_stop=False)

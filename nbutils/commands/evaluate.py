@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from .arguments import add_images, chosen, images_from
+from .arguments import EPS, add_images, chosen, fitted, say_first
 
 HELP = "clean, PGD and verified accuracy on a set of images, with 95 % intervals; resumable"
 
@@ -16,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("network", help="name in onnx/, or a path to an ONNX classifier")
     add_images(parser)
-    parser.add_argument("--eps", default="1/255", help="radius in pixel units, as 2/255 or 0.0078 (default 1/255)")
+    parser.add_argument("--eps", default=EPS, help="radius in pixel units, as 2/255 or 0.0078 (default 1/255)")
     parser.add_argument("--steps", type=int, default=100, help="PGD steps (default 100)")
     parser.add_argument("--restarts", type=int, default=20, help="PGD restarts (default 20)")
     parser.add_argument("--attack-seed", type=int, default=0, help="seed of the random starts (default 0)")
@@ -35,11 +36,13 @@ def run(args: argparse.Namespace) -> None:
     from ..cards import add_figures
     from ..config import AttackConfig, parse_eps
     from ..evaluate import evaluate
-    from ..networks import open_network
+    from ..funnel import check_fit
 
     attack = AttackConfig(steps=args.steps, restarts=args.restarts, seed=args.attack_seed)
-    eps, images = parse_eps(args.eps), images_from(args)
-    network = open_network(args.network)
+    eps = parse_eps(args.eps)
+    network, images = fitted(args)
+    check_fit(network, images)
+    say_first(network, images, args.eps)
     result = evaluate(
         network, images, eps=eps, attack=attack, methods=args.methods, record=args.record, progress=sys.stderr.isatty()
     )
@@ -48,4 +51,5 @@ def run(args: argparse.Namespace) -> None:
         print(f"{name:>12}  {share}  {result.seconds[name]:.3f} s an image")
     if args.write_card:
         command = f"python -m nbutils evaluate {args.network} " + shlex.join(chosen(args))
-        print(add_figures(network.path, network.card, result.figures(command)))
+        card = replace(network.card, normalization=images.normalization)
+        print(add_figures(network.path, card, result.figures(command)))

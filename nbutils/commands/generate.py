@@ -75,6 +75,7 @@ def run(args: argparse.Namespace) -> None:
         selections = generation.recorded_selections(networks)
         _require_selections(selections, networks, args.networks)
         pool = _load(args, selections)
+    print(f"seed {how.seed}, mode {how.mode}, on {generation.assumed_of(selections, pool)}", flush=True)
     instances = generation.draw_instances(selections, networks, pool, how)
     manifest = generation.facts(selections, how)
     if args.out is None:
@@ -148,7 +149,12 @@ def _embedded(
         whole = name in recorded and sum(recorded[name].counts.values()) >= IMAGES  # a sample says nothing of the rest
         kept = generation.among(recorded[name], images) if whole else None
         if kept is None or not how.of(kept):
-            print(f"{name}: no selection of the whole test set, running the funnel on these {len(images)}", flush=True)
+            radius = f"{args.eps} (--eps)" if args.eps else "1/255 (the default)"
+            print(
+                f"{name}: no selection of the whole test set, running the funnel on these {len(images)} images, "
+                f"{images.origin.order}; normalisation from the network's card; radius {radius}",
+                flush=True,
+            )
             kept = generation.fresh_selection(path, images, settings)
         selections[name] = kept
     if not any(how.of(selection) for selection in selections.values()):

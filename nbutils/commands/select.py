@@ -8,11 +8,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import require
-from .arguments import add_images, add_selection, chosen, images_from, selection_from
+from .arguments import add_images, add_selection, chosen, fitted, say_first, selection_from
 
 if TYPE_CHECKING:
     from ..funnel import Engine
@@ -50,19 +51,19 @@ def run(args: argparse.Namespace) -> None:
         from ..staging import check_writable
 
         check_writable(args.export.absolute().parent)
-    images = images_from(args)
+    network, images = fitted(args)
 
+    from ..assumed import normalization_of
     from ..cards import add_figures
     from ..evaluate import evaluation_of
     from ..funnel import check_fit, run_funnel
     from ..ledger import Ledger, run_key
-    from ..networks import open_network
     from ..second_stage import run_second_stage, second_key, second_path
     from ..strong import StrongConfig
 
-    network = open_network(args.network)
     check_fit(network, images)
-    normalization = network.normalization or images.normalization
+    say_first(network, images, args.eps)
+    normalization = normalization_of(network, images)
     key, strong = run_key(network.card.sha256, config, normalization), StrongConfig(seed=args.attack_seed)
     began = time.perf_counter()
     with ExitStack() as stack:
@@ -92,7 +93,8 @@ def run(args: argparse.Namespace) -> None:
         print(f"selection {args.export}")
     if args.write_card:
         command = f"python -m nbutils select {args.network} " + shlex.join(chosen(args))
-        print(f"card {add_figures(network.path, network.card, accuracies.figures(command))}")
+        card = replace(network.card, normalization=normalization)  # a card with figures says what they were taken with
+        print(f"card {add_figures(network.path, card, accuracies.figures(command))}")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import require
+from .arguments import add_normalization, stated_words
 
 if TYPE_CHECKING:
     from ..records import ImageSet
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", default="npz", help="image source of the training images (default npz)")
     parser.add_argument("--path", type=Path, help="file or folder of the source")
     parser.add_argument("--dataset", help="class names and normalisation of an npz or folder: cifar100, tinyimagenet")
+    add_normalization(parser)
     parser.add_argument("--download", action="store_true", help="download the data set when it is missing")
     parser.add_argument("--out", type=Path, help="folder of the run (default runs/NETWORK); it is resumed from there")
     parser.add_argument(
@@ -75,8 +77,10 @@ def run(args: argparse.Namespace) -> None:
     """Train, then export where asked to; prints the last row of the log."""
     import torch
 
+    from ..assumed import stated
     from ..config import root
     from ..images import load_images
+    from ..resnets import ARCHITECTURES
     from ..staging import check_writable
     from ..training.account import account
     from ..training.config import recipe
@@ -101,8 +105,14 @@ def run(args: argparse.Namespace) -> None:
     config = recipe(args.recipe, network=args.network, **parse_changes(args.changes))
     sources = ("cifar100", "tinyimagenet", "npz", "folder")
     require(args.images in sources, "--images", args.images, ", ".join(sources) + ", which hold training images")
-    split = {} if args.images in ("npz", "folder") else {"split": "train"}
-    images = load_images(args.images, path=args.path, dataset=args.dataset, download=args.download, **split)
+    channels = ARCHITECTURES[config.network].input_shape[0]
+    images = load_images(
+        args.images, path=args.path, dataset=args.dataset, download=args.download,
+        normalization=stated(args.mean, args.std, args.pixels, channels),
+        **({} if args.images == "folder" else {"split": "train"}),
+    )  # fmt: skip
+    changed = any(text.startswith("eps=") for text in args.changes)
+    print(first_line(config, images, "--set eps" if changed else f"recipe {args.recipe}"), flush=True)
     if args.fit_box is not None:
         print_box_fit(config, images, args.start, args.device, args.fit_box)
         return
@@ -127,6 +137,19 @@ def run(args: argparse.Namespace) -> None:
             recipe=account(command_line(args), made_with, history, args.start, args.teachers),
         )
         print(target)
+
+
+def first_line(config: TrainConfig, images: ImageSet, radius_from: str) -> str:
+    """What the run assumes, and where each came from."""
+    origin, norm = images.origin, images.normalization
+    hint = "Give --mean and --std, --pixels, or --dataset"
+    require(norm is not None, f"normalisation of {images.source}", None, "what the network is to be fed with", hint)
+    mean, std = (" ".join(f"{value:.6g}" for value in values) for values in (norm.mean, norm.std))
+    return (
+        f"{config.network} on {len(images) - config.validation} images of {images.source}, {origin.order}, "
+        f"{config.validation} set aside; normalisation mean {mean}, std {std}, {origin.normalization}; "
+        f"radius {config.eps * 255:.6g}/255 ({radius_from})" + "".join(f"; {note}" for note in origin.notes)
+    )
 
 
 def draw_curves(folder: Path, target: Path) -> None:
@@ -207,4 +230,5 @@ def command_line(args: argparse.Namespace) -> str:
     sets = [f"--set {shlex.quote(text)}" for text in args.changes]
     sets += [f"--teacher {shlex.quote(path.name)}" for path in args.teachers]
     device = ["--device cuda"] if pick_device(args.device).type == "cuda" else []
-    return " ".join([f"python -m nbutils train {args.network} --recipe {args.recipe}", *sets, *device])
+    more = [*sets, *stated_words(args), *device]
+    return " ".join([f"python -m nbutils train {args.network} --recipe {args.recipe}", *more])

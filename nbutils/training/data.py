@@ -34,6 +34,9 @@ def check_images(config: TrainConfig, images: ImageSet) -> None:
         len(images.class_names),
         f"{architecture.classes}, the classes of {architecture.name}",
     )
+    hint = "Give mean and std, or the data set"
+    normalization = images.normalization
+    require(normalization is not None, f"normalisation of {images.source}", None, "what the network is fed with", hint)
 
 
 def split(images: ImageSet, validation: int) -> tuple[ImageSet, ImageSet]:

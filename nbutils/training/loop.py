@@ -6,7 +6,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +188,7 @@ class Trainer:
             "step": self.step,
             "best": self.best,
             "origin": self.began,
-            "images": asdict(self.images),
+            "images": self.images.as_dict(),
             "history": self.history,
             "network": self.network.state_dict(),
             "average": self.average,

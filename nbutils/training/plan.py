@@ -60,7 +60,7 @@ def training_images(source: str, path: Path | None, dataset: str | None, downloa
         ParameterError, ImageError: as `load_images`.
     """
     require(source in SOURCES, "IMAGES", source, ", ".join(SOURCES))
-    split = {"split": "train"} if source in ("cifar100", "tinyimagenet") else {}
+    split = {"split": "train"} if source in ("cifar100", "tinyimagenet", "npz") else {}
     return load_images(source, path=path, dataset=dataset, download=download, **split)
 
 
