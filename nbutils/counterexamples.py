@@ -10,6 +10,7 @@ ignored, inputs may leave the box by 1e-4, outputs get no tolerance.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -21,6 +22,7 @@ from .margins import class_margins
 from .records import Property
 from .sexpr import Form, Source, fault, number, read_file
 from .vnnlib import VERSIONS, decimal
+from .vnnlib_read import Declared
 
 INPUT_TOLERANCE = 1e-4
 """How far a counterexample may leave the box, absolute, network input space (VNN-COMP 2026 scoring)."""
@@ -49,8 +51,14 @@ class Replay:
     logits: np.ndarray  # float32 [K], as judged
 
 
-def write_counterexample(x: np.ndarray, logits: np.ndarray, version: str = "1.0") -> str:
+def write_counterexample(
+    x: np.ndarray, logits: np.ndarray, version: str = "1.0", declared: Sequence[Declared] = ()
+) -> str:
     """Text of the point `x` float32 [C, H, W] (network input space) with its `logits` float32 [K].
+
+    Args:
+        version: of VNN-LIB.
+        declared: the variables of the property, as in `Property.declared`; empty takes those that this package writes.
 
     Raises:
         ParameterError: for another version.
@@ -62,8 +70,8 @@ def write_counterexample(x: np.ndarray, logits: np.ndarray, version: str = "1.0"
         pairs += [f"(Y_{j} {value!r})" for j, value in enumerate(outputs.tolist())]
         return "(" + "\n".join(pairs) + ")\n"
     lines = []
-    for name, array, dims in (("X", inputs, (1, *np.shape(x))), ("Y", outputs, (1, len(outputs)))):
-        lines.append(f"{name} float32 [{','.join(map(str, dims))}]")
+    for variable, array in zip(declared or _usual(np.shape(x), len(outputs)), (inputs, outputs), strict=True):
+        lines.append(_variable(*variable))
         lines += [decimal(value) for value in array]
     return "\n".join(lines) + "\n"
 
@@ -171,24 +179,36 @@ def _values_1(lines: list[str], prop: Property, name: str) -> list[float]:
     return [found["X"][i] for i in range(sizes["X"])]
 
 
+def _usual(shape: tuple[int, ...], classes: int) -> tuple[Declared, Declared]:
+    """The variables that properties of this package declare."""
+    return ("X", "float32", (1, *shape)), ("Y", "float32", (1, classes))
+
+
+def _variable(name: str, kind: str, dims: tuple[int, ...]) -> str:
+    return f"{name} {kind} [{','.join(map(str, dims))}]"
+
+
 def _values_2(lines: list[str], prop: Property, name: str) -> list[float]:
-    """Inputs of the first of two blocks, each a header line and its values."""
-    blocks: list[tuple[int, int, list[float]]] = []  # line of the header, size it declares, values
+    """Inputs of the first of two blocks, each a header line and its values; headers say what the property declares."""
+    declared = prop.declared or _usual(prop.shape, prop.classes)
+    blocks: list[tuple[int, str, list[float]]] = []  # line of the header, what it declares, values
     for row, line in enumerate(lines, 1):
         word = line.strip()
         if not word:
             continue
         if header := _HEADER.fullmatch(word):
-            dims = [int(n) for n in header[3].split(",")]
-            blocks.append((row, int(np.prod(dims, dtype=object)), []))
+            dims = tuple(int(n) for n in header[3].split(","))
+            blocks.append((row, _variable(header[1], header[2].lower(), dims), []))
         elif blocks and (value := (number if len(blocks) == 1 else _output)(word)) is not None:
             blocks[-1][2].append(value)
         else:
             raise fault(f"{name}, line {row}", word, "`X float32 [1,C,H,W]`, then one finite number a line, then Y")
-    for (row, declared, values), size in zip(blocks, (len(prop.lower), prop.classes), strict=False):
-        if declared != size or len(values) != size:
-            found = f"{declared} elements declared and {len(values)} values"
-            raise fault(f"{name}, line {row}", found, f"{size} of both, as {prop.name} declares")
+    for (row, said, values), variable, size in zip(blocks, declared, (len(prop.lower), prop.classes), strict=False):
+        if said != _variable(*variable):  # the scorer compares name, type and shape, input before output
+            hint = "VNN-COMP calls a counterexample with other variables malformed"
+            raise fault(f"{name}, line {row}", said, f"{_variable(*variable)}, as {prop.name} declares", hint)
+        if len(values) != size:
+            raise fault(f"{name}, line {row}", f"{len(values)} values", f"{size}, as {prop.name} declares")
     if len(blocks) != 2:
         raise fault(name, f"{len(blocks)} variables", "two, the input and the output")
     return blocks[0][2]

@@ -222,7 +222,7 @@ def hand_in(
     Raises:
         ExportError: the file cannot be written; nothing is left of it.
     """
-    text = write_counterexample(point, network.judge(point[None])[0], version)
+    text = write_counterexample(point, network.judge(point[None])[0], version, prop.declared)
     name = f"{prop.name.removesuffix('.vnnlib')}.counterexample.txt"
     if folder is None:
         return None, replay(network, prop, parse_counterexample(text, prop, name=name))

@@ -323,6 +323,7 @@ class Property:
     shape: tuple[int, ...]  # (C, H, W)
     name: str = ""  # file name without folder, with .vnnlib
     meta: dict[str, Any] = field(default_factory=dict)  # true index, image_id, eps, source: manifest only
+    declared: tuple[tuple[str, str, tuple[int, ...]], ...] = ()  # name, type, shape of input and output in 2.0 text
 
     def __post_init__(self) -> None:
         size = int(np.prod(self.shape))

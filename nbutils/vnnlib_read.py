@@ -18,6 +18,8 @@ import numpy as np
 from .records import Property
 from .sexpr import Form, Source, fault, number, read_file
 
+Declared = tuple[str, str, tuple[int, ...]]
+
 MAX_INPUTS = 2_000_000
 _VARIABLE = re.compile(r"[XY]_(0|[1-9][0-9]{0,8})")
 _TENSOR = re.compile(r"(float32|real|Real)\[([0-9]{1,9}(?:,[0-9]{1,9})*)\]")
@@ -50,8 +52,11 @@ def read_text(text: str, *, name: str, shape: tuple[int, ...] | None = None) -> 
     if not source.forms:
         raise fault(name, "no forms", "VNN-LIB text, version 1.0 or 2.0", "The file is empty or holds comments only")
     if source.forms[0].head == "vnnlib-version":
-        dims, inputs, outputs = _declared_2(source)
+        declared, inputs, outputs = _declared_2(source)
+        whole = declared[0][2]
+        dims = whole[1:] if len(whole) > 1 and whole[0] == 1 else whole  # without the batch
     else:
+        declared = ()
         dims, inputs, outputs = _declared_1(source)
     draft = _Draft(source, inputs, outputs)
     for form in source.forms:
@@ -61,7 +66,7 @@ def read_text(text: str, *, name: str, shape: tuple[int, ...] | None = None) -> 
             draft.add(form[1], form.line)
     lower, upper = draft.box()
     label = draft.label()
-    return Property(lower, upper, label, len(outputs), _shape(name, dims, shape), name)
+    return Property(lower, upper, label, len(outputs), _shape(name, dims, shape), name, declared=declared)
 
 
 class _Draft:
@@ -182,8 +187,8 @@ def _declared_1(source: Source) -> tuple[tuple[int, ...], dict[str, int], dict[s
     return (len(found["X"]),), found["X"], found["Y"]
 
 
-def _declared_2(source: Source) -> tuple[tuple[int, ...], dict[str, int], dict[str, int]]:
-    """Input dimensions without the batch, input elements and output elements of the one network declared."""
+def _declared_2(source: Source) -> tuple[tuple[Declared, ...], dict[str, int], dict[str, int]]:
+    """Name, type and shape of input and output of the one network declared, and the elements of both."""
     if list(source.forms[0]) != ["vnnlib-version", "<2.0>"]:
         raise source.fail(source.forms[0].line, "(vnnlib-version <2.0>)")
     networks = [form for form in source.forms[1:] if form.head != "assert"]
@@ -195,7 +200,7 @@ def _declared_2(source: Source) -> tuple[tuple[int, ...], dict[str, int], dict[s
     tensors = [part for part in network[2:] if type(part) is Form]
     if len(tensors) != len(network) - 2 or [part.head for part in tensors] != ["declare-input", "declare-output"]:
         raise source.fail(network.line, allowed)
-    shapes, elements = [], []
+    variables, elements = [], []
     for part in tensors:
         words = [re.sub(r"\s", "", word) if type(word) is str else "" for word in part[1:]]
         match = _TENSOR.fullmatch(words[1]) if len(words) in (2, 3) else None  # the third names the ONNX tensor
@@ -203,13 +208,12 @@ def _declared_2(source: Source) -> tuple[tuple[int, ...], dict[str, int], dict[s
             raise source.fail(part.line, allowed)
         dims = tuple(int(n) for n in match[2].split(","))
         _counted(source.name, words[0], math.prod(dims))
-        shapes.append(dims)
+        variables.append((words[0], match[1].lower(), dims))
         names = (f"{words[0]}[{','.join(map(str, index))}]" for index in np.ndindex(dims))
         elements.append({variable: i for i, variable in enumerate(names)})
     if tensors[0][1] == tensors[1][1]:
         raise source.fail(tensors[1].line, "different names for input and output")
-    dims = shapes[0]
-    return (dims[1:] if len(dims) > 1 and dims[0] == 1 else dims), *elements
+    return tuple(variables), *elements
 
 
 def _counted(name: str, variable: str, count: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from pathlib import Path
 
@@ -70,8 +71,11 @@ def test_files_of_solvers(tmp_path: Path) -> None:
         ("((X_0 1)(X_1 1))\n((X_0 1)(X_1 1))", r"line 2: .*allowed: one list"),
         ("((X_0 1)(X_1 1e39))", r"c: found 'X_1 too large'; allowed: numbers that float32 can hold"),
         ("X float32 [1,1,1,2]\n1\n1\n", r"c: found '1 variables'; allowed: two"),
-        ("X float32 [1,1,1,2]\n1\nY float32 [1,3]\n1\n1\n1", r"line 1: found '2 elements declared and 1 values'"),
-        ("X float32 [1,1,1,2]\n1\n1\nY float32 [1,2]\n1\n1", r"line 4: .* 2 values'; allowed: 3 of both"),
+        ("X float32 [1,1,1,2]\n1\nY float32 [1,3]\n1\n1\n1", r"line 1: found '1 values'; allowed: 2, as"),
+        (
+            "X float32 [1,1,1,2]\n1\n1\nY float32 [1,2]\n1\n1",
+            r"line 4: found 'Y float32 \[1,2\]'; allowed: Y float32 \[1,3\]",
+        ),
         ("X float32 [1,1,1,2]\n1\ninf\n", r"line 3: found 'inf'; allowed: `X float32"),
         ("unsat", r"line 1: found 'unsat'"),
     ],
@@ -100,6 +104,43 @@ def test_mutated_text_raises_nothing_but_property_errors(text: str) -> None:
         except PropertyError:
             pass
     assert 0 < survivors < 1500
+
+
+DECLARED = dataclasses.replace(BOX, classes=2, declared=(("in", "float32", (1, 2)), ("out", "real", (1, 2))))
+"""A property whose 2.0 text declares two variables of the same size."""
+
+
+@pytest.mark.parametrize(
+    ("prop", "text", "found"),
+    [  # all were read as the point (0.5, -1) and could be called correct; VNN-COMP 2026 calls them malformed
+        (BOX, TEXT_2.replace("X float32", "Z float32"), r"Z float32 \[1,1,1,2\]'; allowed: X float32 \[1,1,1,2\]"),
+        (BOX, TEXT_2.replace("[1,1,1,2]", "[1,2]"), r"X float32 \[1,2\]'; allowed: X float32 \[1,1,1,2\]"),
+        (BOX, TEXT_2.replace("[1,1,1,2]", "[1,1,2,1]"), r"X float32 \[1,1,2,1\]'; allowed: X float32 \[1,1,1,2\]"),
+        (BOX, TEXT_2.replace("[1,3]", "[3]"), r"line 4: found 'Y float32 \[3\]'; allowed: Y float32 \[1,3\]"),
+        (BOX, TEXT_2.replace("X float32", "X real"), r"X real \[1,1,1,2\]'; allowed: X float32"),
+        (
+            DECLARED,
+            "out real [1,2]\n0.5\n-1\nin float32 [1,2]\n0\n0",
+            r"line 1: found 'out real \[1,2\]'; allowed: in ",
+        ),
+        (
+            DECLARED,
+            "X float32 [1,2]\n0.5\n-1\nY float32 [1,2]\n0\n0",
+            r"line 1: found 'X float32 .*allowed: in float32",
+        ),
+    ],
+)
+def test_variables_are_those_that_the_property_declares(prop: Property, text: str, found: str) -> None:
+    with pytest.raises(PropertyError, match=found):
+        parse_counterexample(text, prop, name="c")
+
+
+def test_variables_of_a_property_in_its_own_words() -> None:
+    text = "in float32 [1,2]\n0.5\n-1\nout real [1,2]\n0\n0"
+    assert np.array_equal(parse_counterexample(text, DECLARED, name="c"), point(0.5, -1))
+    written = write_counterexample(point(0.5, -1), np.float32([0, 0]), "2.0", DECLARED.declared)
+    assert written.splitlines()[::3] == ["in float32 [1,2]", "out real [1,2]"]
+    assert np.array_equal(parse_counterexample(written, DECLARED, name="c"), point(0.5, -1))
 
 
 # replay
