@@ -85,11 +85,11 @@ def _by_class(root: Path) -> tuple[list[tuple[str, str]], list[str]]:
     entries = [(f"{name}/{file}", name) for name in classes for file in _pictures(root / name)]
     full = {name for _, name in entries}
     empty = [name for name in classes if name not in full]
-    deeper = [name for name in empty if any(e.is_dir() and _pictures(Path(e.path)) for e in os.scandir(root / name))]
+    deeper = [name for name in empty if any(e.is_dir() and _pictures(e) for e in (root / name).iterdir())]
     hint = f"Class folders are one level down: give {root / deeper[0]}" if deeper else _LAYOUT
     _require(bool(entries), str(root), "no images", "PNG or JPEG files", hint)
     loose = len(_pictures(root))
-    other = sum(e.name.lower().endswith(OTHER_PICTURES) for name in classes for e in os.scandir(root / name))
+    other = sum(e.name.lower().endswith(OTHER_PICTURES) for name in classes for e in (root / name).iterdir())
     notes = [
         f"left out without a picture: {_listed(empty)}" if empty else "",
         f"left out outside of class folders: {loose} pictures" if loose else "",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from .assumed import first_line, fit_images
 from .config import AttackConfig
 from .errors import NetworkError, require
 from .evaluate import Evaluation, evaluate
@@ -64,27 +66,41 @@ def measure_sample(
     methods: Sequence[str],
     record_dir: Path | None = None,
     progress: bool = True,
+    say: Callable[[str], object] | None = None,
+    **stated: Any,
 ) -> Sample:
     """Clean, PGD and verified accuracy of each network on all of `images` (see `evaluate`).
+
+    Every network is opened before the first is measured, so that one that cannot be measured is known at once.
 
     Args:
         entries: networks that take `images`, as `fitting` gives them; those that are not here are passed over.
         record_dir: folder of records, a file for each network, radius and ONNX file: a killed run goes on from them.
+        say: takes a line on each network before anything is measured: what was assumed.
+        stated: mean, std and pixels, as `assumed.fit_images` takes them, for networks whose card has no normalisation.
 
     Raises:
         NetworkError: an ONNX file that cannot be analysed, or was replaced since the zoo was read.
+        ParameterError: a network whose normalisation neither its card nor `stated` says.
         LedgerError: a record that is damaged or cannot be written.
     """
-    found = {}
+    ready = {}
     for entry in entries:
         if entry.file is None:
             continue
         network = open_network(entry.file.path)
         same = network.card.sha256 == entry.file.sha256
         require(same, str(network.path), network.card.sha256, f"{entry.file.sha256}, as read first", error=NetworkError)
-        record = record_dir and record_dir / f"{entry.name}-{entry.file.sha256[:12]}-{eps * 255:.6g}.jsonl"
-        found[entry.name] = evaluate(
-            network, images, eps=eps, attack=attack, methods=methods, record=record, progress=progress
+        given = {} if network.normalization is not None else stated
+        ready[entry.name] = network, fit_images(network, images, **given)
+    if say is not None:
+        for network, fitted in ready.values():
+            say(first_line(network, fitted, f"{eps * 255:.6g}/255"))
+    found = {}
+    for name, (network, fitted) in ready.items():
+        record = record_dir and record_dir / f"{name}-{network.card.sha256[:12]}-{eps * 255:.6g}.jsonl"
+        found[name] = evaluate(
+            network, fitted, eps=eps, attack=attack, methods=methods, record=record, progress=progress
         )
     return Sample(len(images), images.source, eps, found)
 

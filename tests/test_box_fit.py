@@ -115,7 +115,9 @@ def test_command_prints_the_box_for_an_onnx_file_and_for_a_checkpoint(tmp_path, 
         return capsys.readouterr().out.splitlines()
 
     said = [command(f"--start {start} --fit-box 16") for start in (file, checkpoint)]
-    assert said[0][1:] == said[1][1:]
+    assert said[0][0] == said[1][0], "what was assumed, whatever the run starts with"
+    assert (said[0][1].split(",")[0], said[1][1].split(",")[0]) == ("toy.onnx", "last.pt")
+    assert said[0][2:] == said[1][2:]
     assert said[0][-2].startswith("the row loses what CROWN does with --set box=0.")
     assert said[0][-1].endswith("% of 20 images set aside: a guess, rather high, at what CROWN proves")
     with pytest.raises(ParameterError, match="--fit-box: found 99; allowed: 1 to 20"):

@@ -86,7 +86,13 @@ def test_foreign_networks_with_records(tmp_path):
         "clean accuracy": Figure(90.0, low=69.9, high=97.2, **share),
         "pgd accuracy": Figure(1.0, eps=1 / 255, low=0.1, high=9.0, steps=2, restarts=1, **share),
     }
-    write_card(folder / "filters.onnx", dataset="cifar100", recipe="matched filters", figures=figures)
+    write_card(
+        folder / "filters.onnx",
+        dataset="cifar100",
+        recipe="matched filters",
+        figures=figures,
+        normalization=CIFAR100.normalization,
+    )
     toys.tiny_resnet(folder)
     changes = {"NETWORKS": ["filters", "tiny_resnet"], "FOLDER": str(folder), "RECORD_DIR": str(tmp_path / "runs")}
     cells = execute(tmp_path, COUNT=None, **changes)
@@ -110,7 +116,12 @@ def test_a_network_is_left_out_of_the_sample_unless_it_is_named(tmp_path):
     matched_filters(folder)
     matched_filters(folder, "dear")
     settings = {"FOLDER": str(folder), "NOT_MEASURED": ["dear"]}
+    with pytest.raises(NotebookError, match="normalisation of filters: found no card and nothing given"):
+        execute(tmp_path, "unstated", **settings)  # was fed with the normalisation usual for CIFAR-100, without a word
+    settings |= {"MEAN": list(CIFAR100.normalization.mean), "STD": list(CIFAR100.normalization.std)}
     cells = execute(tmp_path, **settings)
+    assert "filters on 4 images of embedded" in printed(cells["sample"])
+    assert "as stated by mean and std; radius 1/255" in printed(cells["sample"])
     assert printed(cells["sample"]).rstrip().endswith("; not measured: dear")
     assert "dear" not in markdown(cells["costs"])
     assert "dear" in markdown(cells["recipes"])
