@@ -60,6 +60,7 @@ def load_images(
     dataset: str | None = None,
     split: str = "test",
     download: bool = False,
+    crop: bool = True,
     normalization: Normalization | None = None,
     class_names: Sequence[str] | None = None,
 ) -> ImageSet:
@@ -72,6 +73,7 @@ def load_images(
             normalisation.
         split: `test` or `train`, of `cifar100` and `tinyimagenet`; of an npz archive, where its names say one.
         download: fetch `cifar100` or `tinyimagenet` where they are missing.
+        crop: False keeps the border around the network's image, of `tinyimagenet`.
         normalization: what the network expects; takes the place of the data set's, which is only usual. Where neither
             is known it is None, and `assumed.fit_images` asks the network for it.
         class_names: for `npz`, `folder` and `properties`; position is class number.
@@ -85,6 +87,7 @@ def load_images(
     takes = inspect.signature(read).parameters
     given: dict[str, Any] = {"path": path, "dataset": dataset, "class_names": class_names}
     given |= {"split": None if split == "test" else split, "download": download or None}
+    given |= {"crop": None if crop else False}
     given = {name: value for name, value in given.items() if value is not None}
     for name, value in given.items():
         require(name in takes, name, value, f"nothing, as source {source} takes no {name}")

@@ -23,9 +23,10 @@ from nbutils.training.data import Loader, Pixels, split
 from nbutils.training.interval import IntervalPass, batch_statistics, running_statistics
 from nbutils.training.log import LogError, read_log, training_log
 from nbutils.training.losses import Batch, resting, training_loss
-from nbutils.training.plan import card_dataset, configure, plan_run, training_images
+from nbutils.training.plan import card_dataset, configure, plan_run
 from nbutils.training.probe import compare_fusion, losses_by_box
 from nbutils.training.snapshot import first_batch, look_at, snapshot
+from nbutils.training.sources import training_images
 
 
 @pytest.fixture(autouse=True)
@@ -289,9 +290,9 @@ def test_settings_change_the_recipe():
 
 
 def test_images_to_train_on():
-    assert len(training_images("embedded", None, None, False)) == 20
+    assert len(training_images("embedded")) == 20
     with pytest.raises(ParameterError, match="IMAGES: found 'properties'; allowed: embedded, cifar100"):
-        training_images("properties", None, None, False)
+        training_images("properties")
     assert card_dataset("embedded", None) == "cifar100"
     assert card_dataset("npz", "tinyimagenet") == "tinyimagenet"
     assert card_dataset("npz", None) is None

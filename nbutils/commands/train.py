@@ -36,6 +36,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", help="class names and normalisation of an npz or folder: cifar100, tinyimagenet")
     add_normalization(parser)
     parser.add_argument("--download", action="store_true", help="download the data set when it is missing")
+    parser.add_argument(
+        "--test-images",
+        type=Path,
+        metavar="PATH",
+        help="test images of an npz or folder: training images equal to one of them are left out",
+    )
+    parser.add_argument(
+        "--keep-equal", action="store_true", help="train on images that equal a test image too, as older runs did"
+    )
     parser.add_argument("--out", type=Path, help="folder of the run (default runs/NETWORK); it is resumed from there")
     parser.add_argument(
         "--start", type=Path, help="what a new run begins with: a checkpoint's averaged weights, or NETWORK.onnx"
@@ -79,13 +88,13 @@ def run(args: argparse.Namespace) -> None:
 
     from ..assumed import stated
     from ..config import root
-    from ..images import load_images
     from ..resnets import ARCHITECTURES
     from ..staging import check_writable
     from ..training.account import account
     from ..training.config import recipe
     from ..training.loop import LAST, train
     from ..training.onnx_export import export_onnx
+    from ..training.sources import SOURCES, training_images
     from ..training.weights import load_network
 
     if args.threads is not None:
@@ -103,14 +112,18 @@ def run(args: argparse.Namespace) -> None:
         draw_curves(out, args.curves)
         return
     config = recipe(args.recipe, network=args.network, **parse_changes(args.changes))
-    sources = ("cifar100", "tinyimagenet", "npz", "folder")
+    sources = [name for name in SOURCES if name != "embedded"]  # twenty test images
     require(args.images in sources, "--images", args.images, ", ".join(sources) + ", which hold training images")
     channels = ARCHITECTURES[config.network].input_shape[0]
-    images = load_images(
-        args.images, path=args.path, dataset=args.dataset, download=args.download,
+    images = training_images(
+        args.images,
+        path=args.path,
+        dataset=args.dataset,
+        download=args.download,
         normalization=stated(args.mean, args.std, args.pixels, channels),
-        **({} if args.images == "folder" else {"split": "train"}),
-    )  # fmt: skip
+        tests=args.test_images,
+        keep_equal=args.keep_equal,
+    )
     changed = any(text.startswith("eps=") for text in args.changes)
     print(first_line(config, images, "--set eps" if changed else f"recipe {args.recipe}"), flush=True)
     if args.fit_box is not None:
@@ -134,7 +147,7 @@ def run(args: argparse.Namespace) -> None:
             args.export / f"{args.network}.onnx",
             dataset=args.dataset or args.images,
             normalization=images.normalization,
-            recipe=account(command_line(args), made_with, history, args.start, args.teachers),
+            recipe=account(command_line(args), made_with, history, args.start, args.teachers, images.origin.notes),
         )
         print(target)
 
@@ -181,12 +194,13 @@ def print_costs(network: str, device: str) -> None:
 def print_box_fit(config: TrainConfig, images: ImageSet, start: Path | None, device: str, count: int) -> None:
     """What rows with intervals of small boxes lose beside CROWN, the box that fits, and its rows of more images."""
     from ..records import Box
+    from ..resnets import ARCHITECTURES
     from ..training.box_fit import fit_box, nearest_rows
     from ..training.data import split
     from ..training.weights import first_weights, pick_device
 
     require(start is not None, "--start", start, "the network that the box is to fit, a checkpoint or an ONNX file")
-    aside = split(images, config.validation)[1]
+    aside = split(images, config.validation, ARCHITECTURES[config.network].input_shape[-1])[1]
     require(1 <= count <= len(aside), "--fit-box", count, f"1 to {len(aside)}, the images set aside")
     network = first_weights(config, start)[1].to(pick_device(device)).eval()
     fit = fit_box(network, aside.sample(count, 0), config.eps)

@@ -20,6 +20,7 @@ def account(
     history: Sequence[Mapping[str, Any]],
     start: Path | None = None,
     teachers: Sequence[Path] = (),
+    notes: Sequence[str] = (),
 ) -> str:
     """The recipe of a card: what was called, epochs, hours, seed, teachers, and the same of every earlier stage.
 
@@ -29,8 +30,9 @@ def account(
         history: rows of its log.
         start: checkpoint or ONNX file that it began with.
         teachers: ONNX files behind its soft labels.
+        notes: on its images, as what was left out.
     """
-    text = f"{how}; {_spent(config, history)}"
+    text = "; ".join((f"{how}; {_spent(config, history)}", *(f"training images: {note}" for note in notes)))
     if teachers:
         named = ", ".join(f"{path.name} (sha256 {file_hash(path)})" for path in teachers)
         text = f"{text}; soft labels are the mean of {named}"

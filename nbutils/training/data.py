@@ -1,32 +1,42 @@
-"""Training images in memory: the validation share, the order of an epoch, augmentation."""
+"""Training images in memory: which are left out or set aside, the order of an epoch, augmentation.
+
+A source may store more of an image than the network sees (TinyImageNet: 64 x 64 pixels for an input of 56 x 56). The
+network's image is the centre; what surrounds it is what crops move into. Images are compared and set aside by their
+centres, so a run with the border and one without it set the same images aside.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import ImageError, require
+from ..pictures import center_crop
 from ..randomness import stream
 from ..records import ImageSet, Normalization
 from ..resnets import ARCHITECTURES
 from .config import TrainConfig
 
-PAD = 4  # pixels of reflected border that a crop may move into
+PAD = 4  # pixels of reflected border that a crop may move into, where the source stores no border
 CUTOUT = 8  # side of the square that "crop-flip-cutout" fills with the mean colour
 
 
 def check_images(config: TrainConfig, images: ImageSet) -> None:
-    """Refuse images of another shape or number of classes than the network of `config` takes."""
+    """Refuse images of another shape or number of classes than the network of `config` takes.
+
+    Larger images are taken where the same border surrounds the network's on all sides, at most a quarter of its side.
+    """
     architecture = ARCHITECTURES[config.network]
+    (channels, height, width), (wanted, side, _) = images.levels.shape[1:], architecture.input_shape
     require(
-        images.levels.shape[1:] == architecture.input_shape,
+        channels == wanted and height == width and height - side in range(0, side // 2 + 1, 2),
         f"{images.source}: image shape",
         images.levels.shape[1:],
-        f"{architecture.input_shape}, the input of {architecture.name}",
+        f"{architecture.input_shape}, the input of {architecture.name}, or the same with a border",
     )
     require(
         len(images.class_names) == architecture.classes,
@@ -39,10 +49,35 @@ def check_images(config: TrainConfig, images: ImageSet) -> None:
     require(normalization is not None, f"normalisation of {images.source}", None, "what the network is fed with", hint)
 
 
-def split(images: ImageSet, validation: int) -> tuple[ImageSet, ImageSet]:
+def centers(images: ImageSet, side: int) -> ImageSet:
+    """`images` as a network of input `side` x `side` sees them: their centres."""
+    if images.levels.shape[-1] == side:
+        return images
+    return replace(images, levels=np.ascontiguousarray(center_crop(images.levels, side)))
+
+
+def without_tested(images: ImageSet, tests: ImageSet) -> ImageSet:
+    """`images` without those whose pixels are, to the bit, those of one of `tests`, whatever the labels.
+
+    Both are compared by the centres that the smaller of the two shows. What was left out is a note of the result's
+    origin, so that the first line of a run and the card say it.
+    """
+    side = min(images.levels.shape[-1], tests.levels.shape[-1])
+    known = set(centers(tests, side).ids)
+    kept = [row for row, image_id in enumerate(centers(images, side).ids) if image_id not in known]
+    count = len(images) - len(kept)
+    were = "1 that equals" if count == 1 else f"{count} that equal"
+    note = f"left out {were} one of the {len(tests)} test images in every pixel" if count else ""
+    note = note or f"none equals one of the {len(tests)} test images"
+    rest = images.take(kept) if count else images
+    return replace(rest, origin=replace(images.origin, notes=(*images.origin.notes, note)))
+
+
+def split(images: ImageSet, validation: int, side: int | None = None) -> tuple[ImageSet, ImageSet]:
     """`images` without, and only, the `validation` images whose pixel hashes sort first.
 
-    The same images are set aside whatever the seed, the order of `images` or the recipe.
+    The same images are set aside whatever the seed, the order of `images` or the recipe. Those set aside come as a
+    network of input `side` sees them; the others keep their border. None: all of what is stored.
     """
     require(
         0 <= validation < len(images),
@@ -50,8 +85,9 @@ def split(images: ImageSet, validation: int) -> tuple[ImageSet, ImageSet]:
         validation,
         f"0 to {len(images) - 1}, fewer than {images.source} has",
     )
-    ranked = np.array(sorted(range(len(images)), key=images.ids.__getitem__), dtype=np.int64)
-    return images.take(np.sort(ranked[validation:])), images.take(np.sort(ranked[:validation]))
+    seen = images if side is None else centers(images, side)
+    ranked = np.array(sorted(range(len(images)), key=seen.ids.__getitem__), dtype=np.int64)
+    return images.take(np.sort(ranked[validation:])), seen.take(np.sort(ranked[:validation]))
 
 
 @dataclass
@@ -70,8 +106,11 @@ class Loader:
             f"at most {len(self.images)}, the number of training images",
             error=ImageError,
         )
-        border = ((0, 0), (0, 0), (PAD, PAD), (PAD, PAD))
-        self._padded = torch.from_numpy(np.pad(self.images.levels, border, mode="reflect"))
+        self._side = ARCHITECTURES[self.config.network].input_shape[-1]
+        levels = self.images.levels
+        if levels.shape[-1] == self._side:
+            levels = np.pad(levels, ((0, 0), (0, 0), (PAD, PAD), (PAD, PAD)), mode="reflect")
+        self._stored = torch.from_numpy(levels)
         self._labels = torch.from_numpy(self.images.labels)
 
     @property
@@ -89,20 +128,20 @@ class Loader:
         for batch in range(self.batches):
             rows = order[batch * self.config.batch_size :][: self.config.batch_size]
             rng = stream(self.config.seed, "augment", epoch, batch)
-            pixels = augment(self._padded[rows], self.config.augment, rng)
+            pixels = augment(self._stored[rows], self._side, self.config.augment, rng)
             pixels = pixels.to(self.device, torch.float32).div_(255)
             if self.config.channels_last:
                 pixels = pixels.to(memory_format=torch.channels_last)
             yield pixels, self._labels[rows].to(self.device)
 
 
-def augment(padded: Tensor, kind: str, rng: np.random.Generator) -> Tensor:
-    """Crop, flip and cut out uint8 images padded by `PAD`: [N, C, H+2P, W+2P] -> uint8 [N, C, H, W]."""
-    n, channels, side = padded.shape[0], padded.shape[1], padded.shape[-1] - 2 * PAD
+def augment(stored: Tensor, side: int, kind: str, rng: np.random.Generator) -> Tensor:
+    """Crop, flip and cut out uint8 images with a border of B pixels: [N, C, H+2B, W+2B] -> uint8 [N, C, H, W]."""
+    n, channels, border = stored.shape[0], stored.shape[1], (stored.shape[-1] - side) // 2
     if kind == "none":
-        return padded[:, :, PAD:-PAD, PAD:-PAD].clone()
-    top, left = (torch.from_numpy(rng.integers(0, 2 * PAD + 1, n)) for _ in range(2))
-    windows = padded.unfold(2, side, 1).unfold(3, side, 1)  # [N, C, 2P+1, 2P+1, H, W], a view
+        return stored[:, :, border : border + side, border : border + side].clone()
+    top, left = (torch.from_numpy(rng.integers(0, 2 * border + 1, n)) for _ in range(2))
+    windows = stored.unfold(2, side, 1).unfold(3, side, 1)  # [N, C, 2B+1, 2B+1, H, W], a view
     images = windows[torch.arange(n), :, top, left]
     flipped = torch.from_numpy(rng.random(n) < 0.5)
     images[flipped] = images[flipped].flip(-1)

@@ -49,7 +49,7 @@ class Trainer:
         self.config, self.out, self.device = config, out, device
         self.network = network.to(device)
         check_images(config, images)
-        training, validation = split(images, config.validation)
+        training, validation = split(images, config.validation, network.architecture.input_shape[-1])
         self.loader = Loader(training, config, device)
         self.validation = validation
         self.images = TrainedOn.of(images)

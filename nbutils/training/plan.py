@@ -14,9 +14,8 @@ import torch
 
 from ..config import root
 from ..errors import ExportError, ParameterError, require
-from ..images import load_images
 from ..records import ImageSet
-from ..resnets import ResNet
+from ..resnets import ARCHITECTURES, ResNet
 from ..staging import check_writable
 from . import checkpoint, log
 from .account import account, changed
@@ -28,9 +27,6 @@ from .loop import LAST, train
 from .onnx_export import export_onnx
 from .teachers import open_teachers
 from .weights import first_weights, load_network, pick_device
-
-SOURCES = ("embedded", "cifar100", "tinyimagenet", "npz", "folder")
-"""Image sources a network can be trained on; of the data sets their training split."""
 
 
 def configure(name: str, settings: Mapping[str, Any], **own: Any) -> TrainConfig:
@@ -51,17 +47,6 @@ def configure(name: str, settings: Mapping[str, Any], **own: Any) -> TrainConfig
         if head in ("recipe", *own):
             raise ParameterError(f"{head.upper()}:{rest}") from None
         raise ParameterError(f"SETTINGS, {error}") from None
-
-
-def training_images(source: str, path: Path | None, dataset: str | None, download: bool) -> ImageSet:
-    """Images to train on; the training split where the source has one.
-
-    Raises:
-        ParameterError, ImageError: as `load_images`.
-    """
-    require(source in SOURCES, "IMAGES", source, ", ".join(SOURCES))
-    split = {"split": "train"} if source in ("cifar100", "tinyimagenet", "npz") else {}
-    return load_images(source, path=path, dataset=dataset, download=download, **split)
 
 
 def card_dataset(source: str, dataset: str | None) -> str | None:
@@ -128,7 +113,7 @@ class Plan:
         text += ", on CUDA" if self.device.type == "cuda" else ""  # on a CPU the weights do not depend on the device
         return export_onnx(
             network, self.target, dataset=dataset, normalization=self.images.normalization,
-            recipe=account(text, config, history, self.start, self.teachers),
+            recipe=account(text, config, history, self.start, self.teachers, self.images.origin.notes),
         )  # fmt: skip
 
     @property
@@ -166,7 +151,8 @@ def plan_run(
     place = pick_device(device)
     require(start is None or start.is_file(), "START", str(start), "None, a checkpoint or an ONNX file that exists")
     check_images(config, images)
-    Loader(split(images, config.validation)[0], config, torch.device("cpu"))
+    side = ARCHITECTURES[config.network].input_shape[-1]
+    Loader(split(images, config.validation, side)[0], config, torch.device("cpu"))
     missing = [str(path) for path in teachers if not path.is_file()]
     require(not missing, "TEACHERS", missing, "ONNX files that exist")
     config, network = first_weights(config, start)

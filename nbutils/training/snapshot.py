@@ -17,7 +17,7 @@ from ..records import Box, ImageSet, MarginBounds
 from ..resnets import ResNet
 from .batches import adversarial_batch
 from .config import TrainConfig
-from .data import Loader, Pixels, split
+from .data import Loader, Pixels, centers, split
 from .losses import Batch, perturb
 
 PGD_STEPS, PGD_STEP = 20, 0.25  # of the snapshot's attack, half-widths a step
@@ -52,7 +52,8 @@ def first_batch(config: TrainConfig, network: ResNet, images: ImageSet) -> Fed:
     Raises:
         ImageError, ParameterError: when there are too few images.
     """
-    training, _ = split(images, config.validation)
+    side = network.architecture.input_shape[-1]
+    training, _ = split(images, config.validation, side)
     device = next(network.parameters()).device
     loader, epoch = Loader(training, config, device), min(config.natural_epochs, config.epochs - 1)
     pixels, labels = next(loader.epoch(epoch))
@@ -60,12 +61,16 @@ def first_batch(config: TrainConfig, network: ResNet, images: ImageSet) -> Fed:
     batch = adversarial_batch(config, network, Pixels(images.normalization, device), pixels, labels, epoch, 0)
     rows = loader.order(epoch)[: config.batch_size].numpy()
     points = images.normalization.to_pixels(batch.adversarial.cpu().numpy())
-    return Fed(training.take(rows), pixels.cpu().numpy(), points, batch, config)
+    return Fed(centers(training.take(rows), side), pixels.cpu().numpy(), points, batch, config)
 
 
-def look_at(images: ImageSet, validation: int, count: int) -> tuple[ImageSet, int]:
-    """Up to `count` images trained on, then up to `count` set aside, and how many of the first kind there are."""
+def look_at(images: ImageSet, validation: int, count: int, side: int | None = None) -> tuple[ImageSet, int]:
+    """Up to `count` images trained on, then up to `count` set aside, and how many of the first kind there are.
+
+    `side` is that of the network's input, where images come with a border around it.
+    """
     require(count >= 1, "images to look at", count, "1 or more")
+    images = images if side is None else centers(images, side)
     training, aside = split(images, validation)
     seen, unseen = training.take(range(min(count, len(training)))), aside.take(range(min(count, len(aside))))
     both = ImageSet(

@@ -24,6 +24,7 @@ from ..records import ImageSet
 from ..resnets import ARCHITECTURES
 from . import checkpoint
 from .config import TrainConfig
+from .data import centers
 from .folder import TrainedOn
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def soft_labels(
     They are kept in `folder`, so that a run that goes on has the same to the bit, and only computed where nothing
     whole of these teachers and images lies there.
     """
+    images = centers(images, networks[0].input_shape[-1])
     known = {"teachers": config.teachers, "images": TrainedOn.of(images).sha256}
     path = folder / NAME
     kept = _read(path, known)
