@@ -30,7 +30,7 @@ from .manifest import FORMAT, describe_verdict, dump, encode_levels, package_ver
 from .manifest import NAME as MANIFEST
 from .onnx_files import parse, ports, read_bytes
 from .readback import check_written
-from .records import Box, ImageSet, Property, Verdict
+from .results import Instance
 from .staging import staged
 from .vnnlib import VERSIONS, decimal, gzip_bytes, write_text
 
@@ -38,17 +38,6 @@ LAYOUTS: tuple[str, ...] = ("vnncomp", "flat", "published")
 LIMIT_SECONDS = 21_600
 """VNN-COMP's limit on the sum of all timeouts of a benchmark: six hours."""
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-
-
-@dataclass(frozen=True, eq=False)
-class Instance:
-    """One row of `instances.csv`, and what the manifest says of it."""
-
-    property: Property
-    network: Path  # the .onnx or .onnx.gz file
-    timeout: float  # seconds
-    levels: np.ndarray | None = None  # uint8 [C, H, W], the image the property was made around
-    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True)
@@ -70,38 +59,6 @@ class ExportReport:
             f"{self.seconds:g} s\n{len(self.files)} files, {self.megabytes:.1f} MB, in {self.folder.name}/:\n  "
             + "\n  ".join(self.files)
         )
-
-
-def make_property(images: ImageSet, row: int, box: Box, classes: int, network_name: str, eps: float) -> Property:
-    """The property of image `row` of `images`, with `box` (of that one image) as its bounds, named after both.
-
-    Args:
-        box: one image, network input space: what attack and bounds were run on.
-        network_name: file stem of the network, first part of the property's name.
-        eps: radius of `box`, pixel units, for the name and the manifest.
-
-    Raises:
-        ParameterError: for a box of several images or another shape, or a label the network does not have.
-    """
-    require(len(box) == 1, "box", f"{len(box)} boxes", "the box of one image")
-    shape = images.levels.shape[1:]
-    require(box.lower.shape[1:] == shape, "box", box.lower.shape, f"[1, {', '.join(map(str, shape))}]")
-    index, label = int(images.indices[row]), int(images.labels[row])
-    return Property(
-        lower=box.lower.ravel(),
-        upper=box.upper.ravel(),
-        label=label,
-        classes=classes,
-        shape=shape,
-        name=f"{network_name}_prop_idx_{index}_eps_{eps:.4f}.vnnlib",
-        meta={
-            "index": index,
-            "image_id": images.ids[row],
-            "label_name": images.name_of(label),
-            "eps": float(eps),
-            "source": images.source,
-        },
-    )
 
 
 def export_benchmark(

@@ -25,7 +25,8 @@ from .networks import Network, open_network
 from .published_lists import index_in_name
 from .records import Box, ImageSet, Normalization, Property
 from .recover import recover_levels
-from .vnnlib import read_property, read_text, write_text
+from .vnnlib import write_text
+from .vnnlib_read import read_property, read_text
 
 KNOWN: dict[str, Normalization] = {
     "CIFAR-100": CIFAR100.normalization,

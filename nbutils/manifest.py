@@ -10,9 +10,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
-import platform
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -25,23 +23,6 @@ from .records import Verdict
 
 NAME = "manifest.json"
 FORMAT = "nbutils export, 1"
-PACKAGES: tuple[str, ...] = (
-    "nbutils", "torch", "torchvision", "numpy", "onnx", "onnxruntime", "onnx2torch", "auto-LiRPA", "foolbox", "vnnlib",
-)  # fmt: skip
-"""Packages whose version can change what is exported."""
-
-
-def package_versions() -> dict[str, str | None]:
-    """Installed version of each of `PACKAGES` (None if missing) and of Python."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = None
-    return found
-
-
 def sha256(data: bytes) -> str:
     """64 hex digits."""
     return hashlib.sha256(data).hexdigest()

@@ -11,12 +11,12 @@ import errno
 import os
 import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import ExportError, ParameterError
 from .manifest import NAME, read_manifest, sha256
+from .writing import check_writable
 
 LIMIT_BYTES = 100 * 10**6
 """VNN-COMP's limit on one file in a benchmark repository."""
@@ -97,22 +97,6 @@ def check_target(out: Path) -> None:
         refuse_foreign(out)
     except OSError as problem:  # a name too long, a folder that may not be read
         raise ExportError(f"{out}: cannot be used ({problem.strerror}). Choose another folder.") from None
-
-
-def check_writable(folder: Path) -> None:
-    """Raise unless `folder`, or the nearest one above that exists, takes new folders.
-
-    Raises:
-        ExportError: naming the folder and why.
-    """
-    folder = Path(folder).resolve()
-    try:
-        nearest = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
-        with tempfile.TemporaryDirectory(dir=nearest, prefix=".nbutils-"):
-            pass
-    except OSError as problem:
-        reason = problem.strerror or str(problem)
-        raise ExportError(f"{folder}: cannot be written ({reason}). Choose a folder that can be written.") from None
 
 
 def _own_folder(out: Path) -> Path:

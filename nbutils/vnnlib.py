@@ -19,9 +19,6 @@ import numpy as np
 
 from .errors import require
 from .records import Property
-from .vnnlib_read import read_property, read_text
-
-__all__ = ["VERSIONS", "decimal", "gzip_bytes", "read_property", "read_text", "write_text"]
 
 VERSIONS: tuple[str, ...] = ("1.0", "2.0")
 """The versions of VNN-LIB that can be written and read."""

@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> int:
     from ..counterexamples import read_counterexample, replay
     from ..errors import PropertyError, require
     from ..networks import open_network
-    from ..vnnlib import read_property
+    from ..vnnlib_read import read_property
 
     network = open_network(args.network, device="cpu")
     prop = read_property(args.property, network.input_shape)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import hashlib
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..errors import ExportError, WorkbenchError, require
+from ..errors import WorkbenchError, require
+from ..writing import write_atomically
 from .config import TrainConfig
 
 FORMAT = 1
@@ -23,32 +22,6 @@ RESUME = "a new output folder, or the settings the run was started with, as its 
 
 class CheckpointError(WorkbenchError):
     """A checkpoint that is damaged or belongs to another network or recipe."""
-
-
-def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Let `write` fill a file beside `path`, sync it and rename it; on failure `path` stays as it was.
-
-    Raises:
-        ExportError: when the folder cannot be written or the disk is full.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True) if partial.parent.is_dir() else None
-        number = getattr(error, "errno", None)
-        # torch wraps the operating system's refusal of a write into a RuntimeError without a number
-        full = number == errno.ENOSPC or (number is None and "write" in str(error).lower())
-        reason = "no space left on the disk" if full else str(error)
-        raise ExportError(
-            f"{path}: could not be written, {reason}; what was there before is intact. "
-            "Free space or choose another folder."
-        ) from error
 
 
 def save(path: Path, config: TrainConfig, state: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ from ..resnets import ResNet
 from . import checkpoint, log
 from .account import origin
 from .batches import adversarial_batch
+from .checkpoint import write_atomically
 from .config import TrainConfig
 from .data import Loader, Pixels, check_images, split
 from .folder import TrainedOn, TrainingError, check_same_images, held
@@ -100,7 +101,7 @@ class Trainer:
             checkpoint.save(self.out / BEST, self.config, state)
         checkpoint.save(self.out / LAST, self.config, state)
         lines = "".join(json.dumps(entry) + "\n" for entry in self.history)
-        checkpoint.write_atomically(self.out / log.NAME, lambda file: file.write(lines.encode()))
+        write_atomically(self.out / log.NAME, lambda file: file.write(lines.encode()))
         return row
 
     def _train(self, progress: bool, on_batch: Callable[[Step], None] | None) -> dict[str, Any]:
@@ -247,7 +248,7 @@ def train(
             trainer.soft = soft_labels(config, panel, trainer.loader.images, out, not progress)
         trainer.resume()
         text = json.dumps(config.as_dict(), indent=2) + "\n"
-        checkpoint.write_atomically(out / "config.json", lambda file: file.write(text.encode()))
+        write_atomically(out / "config.json", lambda file: file.write(text.encode()))
         last = config.epochs if until is None else min(until, config.epochs)
         with tqdm(
             total=config.epochs, initial=trainer.epoch, desc=config.network, unit="epoch", disable=not progress

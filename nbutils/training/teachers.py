@@ -23,6 +23,7 @@ from ..errors import NetworkError, require
 from ..records import ImageSet
 from ..resnets import ARCHITECTURES
 from . import checkpoint
+from .checkpoint import write_atomically
 from .config import TrainConfig
 from .data import centers
 from .folder import TrainedOn
@@ -90,7 +91,7 @@ def soft_labels(
                 bar.update(len(levels))
     labels = (total / (2 * len(networks))).float()
     content = {**known, "labels": labels, "fingerprint": checkpoint.fingerprint(labels)}
-    checkpoint.write_atomically(path, lambda file: torch.save(content, file))
+    write_atomically(path, lambda file: torch.save(content, file))
     return labels
 
 
