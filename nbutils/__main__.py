@@ -8,8 +8,7 @@ import sys
 from importlib import import_module
 
 from . import __version__
-from .errors import WorkbenchError
-from .plain_text import PLAIN
+from .core import PLAIN, WorkbenchError
 
 COMMANDS = ("notebook", "networks", "select", "bench", "train", "evaluate", "generate", "check", "download-published")
 

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from nbutils.records import Box, Normalization
+from nbutils.core import Box, Normalization
 
 HALF = Normalization(mean=(0.5,), std=(0.5,))
 """Pixels [0, 1] -> network input [-1, 1], exact in float32 for multiples of a power of two."""

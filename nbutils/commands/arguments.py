@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..config import SelectionConfig
+    from ..core import ImageSet, Normalization, SelectionConfig
     from ..networks import Network
-    from ..records import ImageSet, Normalization
 
 EPS = "1/255"
 """Default of `--eps`, as it is written."""
@@ -51,8 +50,7 @@ def fitted(args: argparse.Namespace) -> tuple[Network, ImageSet]:
     Images come first, as it takes seconds to open a network; property files are read with the network's normalisation.
     """
     images = None if args.images == "properties" else images_from(args)
-    from ..assumed import fit_images, stated
-    from ..networks import open_network
+    from ..networks import fit_images, open_network, stated
 
     network = open_network(args.network)
     if images is None:
@@ -61,11 +59,14 @@ def fitted(args: argparse.Namespace) -> tuple[Network, ImageSet]:
     return network, fit_images(network, images, mean=args.mean, std=args.std, pixels=args.pixels)
 
 
-def say_first(network: Network, images: ImageSet, eps: str) -> None:
-    """Print the first line of a run: what it assumes, and where each came from."""
-    from ..assumed import first_line
+def say_first(network: Network, images: ImageSet, eps: str, methods: Sequence[str]) -> None:
+    """Print the first line of a run, what it assumes and where each came from, and which of `methods` are refused."""
+    from ..bounds import held_methods
+    from ..networks import first_line
 
     print(first_line(network, images, f"{eps} ({'the default' if eps == EPS else '--eps'})"), flush=True)
+    if methods:
+        held_methods(network, methods, print)
 
 
 def images_from(
@@ -76,7 +77,7 @@ def images_from(
     Args:
         network, normalization: what property files are about, where neither data set nor card says it.
     """
-    from ..errors import require
+    from ..core import require
     from ..images import load_images
 
     aside = args.set_aside
@@ -88,7 +89,7 @@ def images_from(
         known = _known(network, normalization)
     images = load_images(args.images, path=args.path, download=args.download, **known, **split)
     if aside is not None:
-        from ..training.data import split as parted  # torch, which the other images do without
+        from ..training import split as parted  # torch, which the other images do without
 
         allowed = f"1 to {len(images) - 1}, fewer than {images.source} has"
         require(0 < aside < len(images), "--set-aside", aside, allowed)
@@ -98,7 +99,7 @@ def images_from(
 
 def _known(network: Network, normalization: Normalization | None) -> dict[str, Any]:
     """What a network says of the property files it is to read."""
-    from ..datasets import DATASETS
+    from ..images import DATASETS
 
     normalization = network.normalization or normalization
     if network.card.dataset in DATASETS and normalization is not None:
@@ -119,7 +120,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
 
 def selection_from(args: argparse.Namespace) -> SelectionConfig:
     """Settings of the funnel the arguments ask for."""
-    from ..config import AttackConfig, BoundsConfig, SelectionConfig, parse_eps
+    from ..core import AttackConfig, BoundsConfig, SelectionConfig, parse_eps
 
     return SelectionConfig(
         eps=parse_eps(args.eps),

@@ -7,12 +7,12 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from ..core import METHODS
 from .arguments import add_images, add_selection, fitted, say_first, selection_from
 
 if TYPE_CHECKING:
-    from ..config import SelectionConfig
+    from ..core import ImageSet, SelectionConfig
     from ..networks import Network
-    from ..records import ImageSet
 
 HELP = "seconds and peak memory of attack, bounds and funnel, beside the network's raw passes"
 PARTS = ("attack", "ibp", "crown-ibp", "crown", "alpha-crown", "funnel")
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     network, images = fitted(args)
     if not args.said:
-        say_first(network, images, args.eps)
+        say_first(network, images, args.eps, [part for part in args.parts if part in METHODS])
     for part in args.parts:
         print(_measure(part, network, images, config), flush=True)
     return 0
@@ -53,8 +53,7 @@ def run(args: argparse.Namespace) -> int:
 def _measure(part: str, network: Network, images: ImageSet, config: SelectionConfig) -> str:
     from dataclasses import replace
 
-    from ..bench import bench_attack
-    from ..bench_funnel import bench_bounds, bench_funnel
+    from ..bench import bench_attack, bench_bounds, bench_funnel
 
     show = sys.stderr.isatty()
     if part == "attack":

@@ -17,10 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the verdict and its reason; 0 if the counterexample holds, 1 if not."""
-    from ..counterexamples import read_counterexample, replay
-    from ..errors import PropertyError, require
+    from ..core import PropertyError, require
     from ..networks import open_network
-    from ..vnnlib_read import read_property
+    from ..properties import read_counterexample, read_property, replay
 
     network = open_network(args.network, device="cpu")
     prop = read_property(args.property, network.input_shape)

@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print each file as it arrives, with what is known of it."""
-    from ..config import root
-    from ..published_files import BASE_URL, download_published
+    from ..core import root
+    from ..published import BASE_URL, download_published
 
     out = args.out or root() / "data" / "published"
     wanted = {"lists": args.only != "networks", "networks": args.only != "lists"}

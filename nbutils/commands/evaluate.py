@@ -33,16 +33,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print every share with its interval; with --write-card, keep them beside the ONNX file."""
-    from ..cards import add_figures
-    from ..config import AttackConfig, parse_eps
-    from ..evaluate import evaluate
-    from ..funnel import check_fit
+    from ..core import AttackConfig, parse_eps
+    from ..networks import add_figures
+    from ..selection import check_fit
+    from ..zoo import evaluate
 
     attack = AttackConfig(steps=args.steps, restarts=args.restarts, seed=args.attack_seed)
     eps = parse_eps(args.eps)
     network, images = fitted(args)
     check_fit(network, images)
-    say_first(network, images, args.eps)
+    say_first(network, images, args.eps, args.methods)
     result = evaluate(
         network, images, eps=eps, attack=attack, methods=args.methods, record=args.record, progress=sys.stderr.isatty()
     )

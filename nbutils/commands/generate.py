@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ImageError, ParameterError, SelectionError, require
+from ..core import ImageError, ParameterError, SelectionError, require
 
 if TYPE_CHECKING:
-    from ..generation import Draw
-    from ..records import ImageSet
-    from ..selected import Selection
+    from ..benchmark import Draw
+    from ..core import ImageSet
+    from ..selection import Selection
 
 HELP = "draw instances from a seed and the recorded selections; write instances.csv, vnnlib/ and a manifest"
 LAYOUTS = ("flat", "vnncomp")
@@ -48,11 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Draw, write, and say for every network what was drawn."""
-    from .. import generation
-    from ..export import export_benchmark
+    from ..benchmark import check_target, export_benchmark, generation
     from ..images import SOURCES
-    from ..staging import check_target
-    from ..vnnlib import VERSIONS
+    from ..properties import VERSIONS
 
     require(args.layout in LAYOUTS, "--layout", args.layout, " or ".join(LAYOUTS))
     require(args.layout == "flat" or args.out is not None, "--layout", args.layout, "flat without --out FOLDER")
@@ -130,11 +128,10 @@ def _embedded(
     args: argparse.Namespace, networks: Mapping[str, Path], how: Draw
 ) -> tuple[list[ImageSet], dict[str, Selection]]:
     """The twenty images, and what is recorded of a whole test set of them, or else what the funnel says at `--eps`."""
-    from .. import generation
-    from ..config import PUBLISHED_EPS, SelectionConfig, parse_eps
+    from ..benchmark import generation
+    from ..core import IMAGES, PUBLISHED_EPS, SelectionConfig, parse_eps
     from ..images import load_images
-    from ..onnx_files import parse, ports, read_bytes
-    from ..published_lists import IMAGES
+    from ..networks import parse, ports, read_bytes
 
     images = load_images("embedded", path=args.path, dataset=args.dataset, download=args.download)
     known = generation.recorded_selections(networks)

@@ -20,8 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print the table of all networks; or open each one named, parity check included, and print its card."""
     if not args.network:
-        from ..zoo import SOURCE, read_zoo
-        from ..zoo_tables import accuracy_text
+        from ..zoo import SOURCE, accuracy_text, read_zoo
 
         print(accuracy_text(read_zoo()))
         print(f"\nPublished: {SOURCE}, all 10,000 test images, 1/255. Differences in percentage points.")

@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run or explain the notebook `args.name`."""
-    from ..config import root
-    from ..runner import find_notebook, notebook_parameters, parse_parameters, run_notebook
+    from ..core import root
+    from ..notebook import find_notebook, notebook_parameters, parse_parameters, run_notebook
 
     path = find_notebook(args.name)
     if args.list:

@@ -12,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import require
+from ..core import require
 from .arguments import add_images, add_selection, chosen, fitted, say_first, selection_from
 
 if TYPE_CHECKING:
-    from ..funnel import Engine
-    from ..records import Verdict
+    from ..core import Verdict
+    from ..selection import Engine
 
 HELP = "run the funnel over a set of images: misclassified, attacked, verified, open; resumable"
 
@@ -48,21 +48,28 @@ def run(args: argparse.Namespace) -> None:
     config = selection_from(args)
     if args.export is not None:
         require(not args.export.is_dir(), "--export", str(args.export), "the path of a file")
-        from ..staging import check_writable
+        from ..core import check_writable
 
         check_writable(args.export.absolute().parent)
     network, images = fitted(args)
 
-    from ..assumed import normalization_of
-    from ..cards import add_figures
-    from ..evaluate import evaluation_of
-    from ..funnel import check_fit, run_funnel
-    from ..ledger import Ledger, run_key
-    from ..second_stage import run_second_stage, second_key, second_path
-    from ..strong import StrongConfig
+    from ..attacks import StrongConfig
+    from ..networks import add_figures, normalization_of
+    from ..selection import (
+        Ledger,
+        check_fit,
+        run_funnel,
+        run_key,
+        run_second_stage,
+        second_key,
+        second_path,
+        usable_methods,
+    )
+    from ..zoo import evaluation_of
 
     check_fit(network, images)
-    say_first(network, images, args.eps)
+    say_first(network, images, args.eps, ())
+    usable_methods(network, config.bounds.method, print)
     normalization = normalization_of(network, images)
     key, strong = run_key(network.card.sha256, config, normalization), StrongConfig(seed=args.attack_seed)
     began = time.perf_counter()
@@ -86,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
             print(f"strong attack: {before - left} more attacked, of {before} open images")
     print("open: " + (", ".join(str(v.index) for v in verdicts if v.status == "open") or "none"))
     if args.export is not None:
-        from ..selected import write_selected
+        from ..selection import write_selected
 
         second_stage = strong if args.attack == "strong" else None
         write_selected(args.export, network, verdicts, config, normalization, images.source, strong=second_stage)
@@ -100,11 +107,11 @@ def run(args: argparse.Namespace) -> None:
 @contextmanager
 def _engine(args: argparse.Namespace) -> Iterator[Engine]:
     if args.workers is None and args.scheduler is None:
-        from ..funnel import here
+        from ..selection import here
 
         yield here
         return
-    from ..scale import dask_engine
+    from ..selection import dask_engine
 
     with dask_engine(args.workers, args.scheduler) as engine:
         yield engine
@@ -112,7 +119,7 @@ def _engine(args: argparse.Namespace) -> Iterator[Engine]:
 
 def _report(verdicts: Sequence[Verdict], known: int, seconds: float) -> str:
     """Counts by status and shares by deciding step; seconds of this run and of all images together."""
-    from ..funnel import count_statuses
+    from ..selection import count_statuses
 
     total = len(verdicts)
     lines = [f"{status:>14} {n:6d}  {n / total:6.1%}" for status, n in count_statuses(verdicts).items()]

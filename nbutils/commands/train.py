@@ -9,12 +9,12 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import require
+from ..core import require
 from .arguments import add_normalization, stated_words
 
 if TYPE_CHECKING:
-    from ..records import ImageSet
-    from ..training.config import TrainConfig
+    from ..core import ImageSet
+    from ..training import TrainConfig
 
 HELP = "train one of the five networks: adversarial and certified losses, resumable, ONNX out"
 
@@ -86,16 +86,9 @@ def run(args: argparse.Namespace) -> None:
     """Train, then export where asked to; prints the last row of the log."""
     import torch
 
-    from ..assumed import stated
-    from ..config import root
-    from ..resnets import ARCHITECTURES
-    from ..staging import check_writable
-    from ..training.account import account
-    from ..training.config import recipe
-    from ..training.loop import LAST, train
-    from ..training.onnx_export import export_onnx
-    from ..training.sources import SOURCES, training_images
-    from ..training.weights import load_network
+    from ..core import check_writable, root
+    from ..networks import ARCHITECTURES, stated
+    from ..training import LAST, SOURCES, account, export_onnx, load_network, recipe, train, training_images
 
     if args.threads is not None:
         require(args.threads >= 1, "threads", args.threads, "1 or more")
@@ -167,11 +160,11 @@ def first_line(config: TrainConfig, images: ImageSet, radius_from: str) -> str:
 
 def draw_curves(folder: Path, target: Path) -> None:
     """Draw the log of the run in `folder` as the PNG file `target`, and print what it says."""
-    from ..display import png
-    from ..findings_training import of_training
+    from ..core import write_atomically
+    from ..findings import of_training
+    from ..notebook import png
     from ..plots import figure_training
-    from ..training.checkpoint import write_atomically
-    from ..training.log import read_log
+    from ..training import read_log
 
     require(target.suffix == ".png", "--curves", str(target), "a file name ending in .png")
     log = read_log(folder)
@@ -183,8 +176,7 @@ def draw_curves(folder: Path, target: Path) -> None:
 
 def print_costs(network: str, device: str) -> None:
     """A line for each loss: milliseconds an image and multiples of the raw forward and backward pass."""
-    from ..training.costs import measure_losses
-    from ..training.weights import pick_device
+    from ..training import measure_losses, pick_device
 
     for cost in measure_losses(network, device=pick_device(device).type):
         name = f"{cost.name}, {cost.images} images"
@@ -193,11 +185,9 @@ def print_costs(network: str, device: str) -> None:
 
 def print_box_fit(config: TrainConfig, images: ImageSet, start: Path | None, device: str, count: int) -> None:
     """What rows with intervals of small boxes lose beside CROWN, the box that fits, and its rows of more images."""
-    from ..records import Box
-    from ..resnets import ARCHITECTURES
-    from ..training.box_fit import fit_box, nearest_rows
-    from ..training.data import split
-    from ..training.weights import first_weights, pick_device
+    from ..core import Box
+    from ..networks import ARCHITECTURES
+    from ..training import first_weights, fit_box, nearest_rows, pick_device, split
 
     require(start is not None, "--start", start, "the network that the box is to fit, a checkpoint or an ONNX file")
     aside = split(images, config.validation, ARCHITECTURES[config.network].input_shape[-1])[1]
@@ -218,7 +208,7 @@ def print_box_fit(config: TrainConfig, images: ImageSet, start: Path | None, dev
 
 def parse_changes(changes: list[str]) -> dict[str, Any]:
     """Settings from NAME=VALUE texts; the value takes the type of the setting's default."""
-    from ..training.config import TrainConfig
+    from ..training import TrainConfig
 
     types = {field.name: type(field.default) for field in dataclasses.fields(TrainConfig)}
     parsed: dict[str, Any] = {}
@@ -239,7 +229,7 @@ def parse_changes(changes: list[str]) -> dict[str, Any]:
 
 def command_line(args: argparse.Namespace) -> str:
     """The command with the options that decide the weights; on a CPU they do not depend on the device."""
-    from ..training.weights import pick_device
+    from ..training import pick_device
 
     sets = [f"--set {shlex.quote(text)}" for text in args.changes]
     sets += [f"--teacher {shlex.quote(path.name)}" for path in args.teachers]

@@ -30,7 +30,7 @@ from .style import (
 )
 
 if TYPE_CHECKING:
-    from ..training.probe import BoxLosses, Fusion
+    from ..training import BoxLosses, Fusion
 
 FUSED = "#8A3D6B"  # loss fusion, darker than CROWN-IBP's blue
 CHANCE = "#9A9A9A"

@@ -10,8 +10,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from ..errors import ImageError, require
-from ..records import ImageSet, Margins, Verdict
+from ..core import ImageError, ImageSet, Margins, Verdict, require
 from .images import badge, show_image
 from .style import FAINT, INK, LABEL, MINUS, SMALL, STATUS, TIMES, TITLE, blank, check_row, fit, signed
 

@@ -12,8 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
-from ..errors import require
-from ..records import ImageSet
+from ..core import ImageSet, require
 from .style import (
     BREACH,
     FAINT,
@@ -34,7 +33,7 @@ from .style import (
 )
 
 if TYPE_CHECKING:
-    from ..training.snapshot import Snapshot
+    from ..training import Snapshot
 
 BEFORE, AFTER = "#B4B4B4", METHOD["crown"].color
 

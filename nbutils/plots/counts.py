@@ -6,8 +6,7 @@ from collections.abc import Mapping
 
 from matplotlib.axes import Axes
 
-from ..errors import require
-from ..records import STATUSES
+from ..core import STATUSES, require
 from .funnel import STEPS, FunnelView, Stage, _bars
 from .style import INK, TITLE, blank, percent, plural
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..errors import require
+from ..core import require
 from .images import CAPTION, show_image
 from .style import INK, LABEL, SMALL, TIMES, TITLE, blank, fit, plural, radius_text
 
 if TYPE_CHECKING:
-    from ..training.snapshot import Fed
+    from ..training import Fed
 
 TILE = 1.25  # inches
 

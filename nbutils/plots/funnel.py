@@ -10,8 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..errors import require
-from ..records import STATUSES, ImageSet, Verdict
+from ..core import STATUSES, ImageSet, Verdict, require
 from .images import badge, show_image
 from .style import FAINT, INK, LABEL, SMALL, STATUS, TITLE, blank, fit, percent, plural, signed, tidy
 

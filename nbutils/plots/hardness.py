@@ -11,8 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from ..errors import require
-from ..records import Verdict
+from ..core import Verdict, require
 from .style import INK, LABEL, STATUS, headline, legend_below, new_axes, plural, signed, tidy
 
 MEDIAN = (0, (4, 2))  # line style

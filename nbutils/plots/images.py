@@ -10,20 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from ..errors import require
-from ..records import STATUSES, ImageSet, Margins, Verdict
-from .style import (
-    FAINT,
-    INK,
-    LABEL,
-    SMALL,
-    STATUS,
-    TITLE,
-    blank,
-    fit,
-    plural,
-    signed,
-)
+from ..core import STATUSES, ImageSet, Margins, Verdict, require
+from .style import FAINT, INK, LABEL, SMALL, STATUS, TITLE, blank, fit, plural, signed
 
 TILE = 1.06  # inches a tile of the grid is wide, at least
 CAPTION = 14  # characters that fit below a tile

@@ -9,22 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ..records import AttackTrace, MarginBounds, Margins
+from ..core import AttackTrace, MarginBounds, Margins
 from .rungs import LadderView, ladder_view
-from .style import (
-    BREACH,
-    FAINT,
-    INK,
-    LABEL,
-    METHOD,
-    SMALL,
-    STATUS,
-    headline,
-    legend_below,
-    new_axes,
-    signed,
-    tidy,
-)
+from .style import BREACH, FAINT, INK, LABEL, METHOD, SMALL, STATUS, headline, legend_below, new_axes, signed, tidy
 
 STATES = {"proven": "verified", "broken": "attacked", "open": "open"}  # state of a rival -> mark of a status
 

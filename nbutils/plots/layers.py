@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from ..errors import require
-from ..records import MarginBounds
+from ..core import MarginBounds, require
 from .style import (
     INK,
     LABEL,

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from ..errors import require
-from ..figures import CLEAN, CROWN, PGD
-from ..zoo import Entry, same_radius
-from ..zoo_tables import measure_note
+from ..core import require
+from ..networks import CLEAN, CROWN, PGD
+from ..zoo import Entry, measure_note, same_radius
 from .style import INK, LABEL, SMALL, STATUS, headline, legend_below, new_axes, tidy
 
 _NAME, _BAR = 1.05, 0.72  # steps down to a network's name and to each of its bars

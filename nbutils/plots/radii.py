@@ -10,21 +10,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from ..errors import require
+from ..core import require
 from .radius import BROKEN, OPEN, PROVED
-from .style import (
-    LABEL,
-    class_name,
-    fit,
-    headline,
-    legend_below,
-    new_axes,
-    plural,
-    tidy,
-)
+from .style import LABEL, class_name, fit, headline, legend_below, new_axes, plural, tidy
 
 if TYPE_CHECKING:
-    from ..radii import RadiusCurve
+    from ..analysis import RadiusCurve
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from .style import (
 )
 
 if TYPE_CHECKING:
-    from ..radii import RadiusCurve
+    from ..analysis import RadiusCurve
 
 BETWEEN = "#DDE3E7"
 PROVED, BROKEN, OPEN = STATUS["verified"], STATUS["attacked"], STATUS["open"]

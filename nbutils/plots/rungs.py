@@ -7,17 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import require
-from ..records import AttackTrace, MarginBounds, Margins
-from .style import (
-    METHOD,
-    check_row,
-    class_name,
-    fit,
-    method_order,
-    plural,
-    signed,
-)
+from ..core import AttackTrace, MarginBounds, Margins, require
+from .style import METHOD, check_row, class_name, fit, method_order, plural, signed
 
 NAME = 22  # characters of a class name beside a row
 ROOM = 1.5  # how much farther left than the tightest bounds the picture may reach

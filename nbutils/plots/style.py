@@ -17,8 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.transforms import ScaledTranslation
 
-from ..config import METHODS
-from ..errors import require
+from ..core import METHODS, require
 
 INK = "#222222"
 FAINT = "#6B6B6B"

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from .style import FAINT, INK, LABEL, METHOD, SMALL, STATUS, TITLE, blank, compact, fit, plural, tidy
 
 if TYPE_CHECKING:
-    from ..training.log import Step, TrainingLog
+    from ..training import Step, TrainingLog
 
 STEEP = 30  # largest by smallest value from which on a loss is drawn logarithmically
 

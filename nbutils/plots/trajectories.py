@@ -12,8 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ..errors import require
-from ..records import AttackTrace
+from ..core import AttackTrace, require
 from .style import (
     BREACH,
     FAINT,
@@ -31,7 +30,7 @@ from .style import (
 )
 
 if TYPE_CHECKING:
-    from ..slices import Slice
+    from ..analysis import Slice
 
 QUIET = "#7FA8C4"  # restarts that did not cross zero
 LOUD = STATUS["attacked"].color

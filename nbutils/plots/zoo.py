@@ -9,10 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.transforms import blended_transform_factory
 
-from ..errors import require
-from ..figures import ACCURACIES, Figure
-from ..zoo import Entry, same_measure
-from ..zoo_tables import signed, status, title
+from ..core import require
+from ..networks import ACCURACIES, Figure
+from ..zoo import Entry, same_measure, signed, status, title
 from .style import FAINT, INK, LABEL, SMALL, STATUS, headline, legend_below, new_axes, plural, tidy
 
 CARD = STATUS["verified"]  # blue disc

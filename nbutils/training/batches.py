@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..randomness import stream
-from ..resnets import ResNet
+from ..core import stream
+from ..networks import ResNet
 from .config import TrainConfig
 from .data import Pixels
 from .losses import Batch, perturb

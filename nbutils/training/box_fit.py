@@ -13,11 +13,8 @@ import numpy as np
 import torch
 
 from ..bounds import margin_bounds
-from ..config import PUBLISHED_EPS, BoundsConfig
-from ..errors import require
-from ..margins import class_margins
-from ..records import Box, ImageSet
-from ..resnets import ResNet
+from ..core import PUBLISHED_EPS, BoundsConfig, Box, ImageSet, class_margins, require
+from ..networks import ResNet
 from .crown_row import row_margins
 from .interval import running_statistics
 

@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import WorkbenchError, require
-from ..writing import write_atomically
+from ..core import WorkbenchError, require, write_atomically
 from .config import TrainConfig
 
 FORMAT = 1

@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 
-from ..config import PUBLISHED_EPS, Settings, check_eps
-from ..errors import require
-from ..resnets import ARCHITECTURES
+from ..core import PUBLISHED_EPS, Settings, check_eps, require
+from ..networks import ARCHITECTURES
 from .losses import LOSSES
 
 AUGMENTATIONS = ("none", "crop-flip", "crop-flip-cutout")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ..errors import require
-from ..resnets import ResNet, build
+from ..core import require
+from ..networks import ResNet, build
 from .crown import CrownBounds
 from .losses import LOSSES, NEEDS_LIRPA, Batch, perturb, training_loss
 

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import _lirpa
-from ..resnets import ResNet
+from ..bounds import lirpa
+from ..networks import ResNet
 from .interval import IntervalPass, Statistics
 
 
@@ -29,7 +29,7 @@ class CrownBounds:
         parameter = next(network.parameters())
         example = torch.zeros(1, *network.architecture.input_shape, device=device, dtype=parameter.dtype)
         twin = copy.deepcopy(network).to(memory_format=torch.contiguous_format).eval()
-        self._bounded = _lirpa.library().BoundedModule(twin, example, bound_opts={"conv_mode": "matrix"}, device=device)
+        self._bounded = lirpa.library().BoundedModule(twin, example, bound_opts={"conv_mode": "matrix"}, device=device)
         # in evaluation mode the library would switch the gradients of the shared parameters off; the batch norms alone
         # stay in evaluation mode and so take the statistics they are handed
         self._bounded.train()
@@ -79,7 +79,7 @@ class CrownBounds:
             for kind, value in (("mean", mean), ("var", variance)):
                 for node in self._statistics[f"{name}.running_{kind}"]:
                     node.buffer = value
-        lirpa = _lirpa.library()
-        box = lirpa.PerturbationLpNorm(norm=float("inf"), x_L=lower.contiguous(), x_U=upper.contiguous())
-        x = lirpa.BoundedTensor(((lower + upper) / 2).contiguous(), box)
+        library = lirpa.library()
+        box = library.PerturbationLpNorm(norm=float("inf"), x_L=lower.contiguous(), x_U=upper.contiguous())
+        x = library.BoundedTensor(((lower + upper) / 2).contiguous(), box)
         return self._bounded.compute_bounds(x=(x,), C=wanted, method="CROWN-IBP", **sides)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..resnets import ResNet
+from ..networks import ResNet
 from .interval import IntervalPass, Pair, Statistics
 
 

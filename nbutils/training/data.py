@@ -14,11 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import ImageError, require
-from ..pictures import center_crop
-from ..randomness import stream
-from ..records import ImageSet, Normalization
-from ..resnets import ARCHITECTURES
+from ..core import ImageError, ImageSet, Normalization, require, stream
+from ..images import center_crop
+from ..networks import ARCHITECTURES
 from .config import TrainConfig
 
 PAD = 4  # pixels of reflected border that a crop may move into, where the source stores no border

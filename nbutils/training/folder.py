@@ -11,9 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ..errors import WorkbenchError, require
-from ..records import ImageSet
-from ..staging import check_writable
+from ..core import ImageSet, WorkbenchError, check_writable, require
 from .checkpoint import CheckpointError
 
 LOCK = ".lock"

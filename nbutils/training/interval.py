@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import BoundsError, require
-from ..resnets import Block, ResNet
+from ..core import BoundsError, require
+from ..networks import Block, ResNet
 
 Statistics = Mapping[str, tuple[Tensor, Tensor]]
 """Mean and biased variance [channels] of the input of each batch norm, by module name."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import WorkbenchError, require
+from ..core import WorkbenchError, require
 from .config import TrainConfig
 
 NAME = "log.jsonl"

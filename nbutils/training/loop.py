@@ -14,18 +14,16 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
-from ..errors import require
-from ..records import ImageSet
-from ..resnets import ResNet
+from ..core import ImageSet, require, write_atomically
+from ..networks import ResNet
 from . import checkpoint, log
-from .account import origin
 from .batches import adversarial_batch
-from .checkpoint import write_atomically
 from .config import TrainConfig
 from .data import Loader, Pixels, check_images, split
 from .folder import TrainedOn, TrainingError, check_same_images, held
 from .log import Step
 from .losses import LOSSES, NEEDS_LIRPA, training_loss
+from .provenance import origin
 from .teachers import blend, open_teachers, soft_labels
 from .validation import validate
 from .weights import averaged_network, first_weights, pick_device

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..resnets import ResNet
+from ..networks import ResNet
 from .crown_row import row_margins
 from .interval import IntervalPass, Pair, Statistics, batch_statistics, running_statistics
 

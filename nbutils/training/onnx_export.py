@@ -17,12 +17,8 @@ import onnxruntime
 import torch
 from torch import nn
 
-from ..cards import write_card
-from ..errors import NetworkError, require
-from ..figures import Figure
-from ..records import Normalization
-from ..resnets import ResNet, parameter_count
-from .checkpoint import write_atomically
+from ..core import NetworkError, Normalization, require, write_atomically
+from ..networks import Figure, ResNet, parameter_count, write_card
 
 OPSET = 13
 PARITY = 1e-4  # largest difference to onnxruntime, relative to the largest logit or 1

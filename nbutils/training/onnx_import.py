@@ -14,9 +14,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from ..errors import NetworkError, require
-from ..onnx_files import parse, ports, read_bytes, stored_tensors
-from ..resnets import Block, ResNet, build
+from ..core import NetworkError, require
+from ..networks import Block, ResNet, build, parse, ports, read_bytes, stored_tensors
 from .onnx_export import check_parity, own_initializers
 
 ENDINGS = (".onnx", ".onnx.gz")

@@ -12,19 +12,16 @@ from typing import Any
 
 import torch
 
-from ..config import root
-from ..errors import ExportError, ParameterError, require
-from ..records import ImageSet
-from ..resnets import ARCHITECTURES, ResNet
-from ..staging import check_writable
+from ..core import ExportError, ImageSet, ParameterError, check_writable, require, root
+from ..networks import ARCHITECTURES, ResNet
 from . import checkpoint, log
-from .account import account, changed
 from .config import RECIPES, TrainConfig, recipe
 from .data import Loader, check_images, split
 from .folder import TrainedOn, check_same_images
 from .log import Step, TrainingLog, read_log, training_log
 from .loop import LAST, train
 from .onnx_export import export_onnx
+from .provenance import account, changed
 from .teachers import open_teachers
 from .weights import first_weights, load_network, pick_device
 

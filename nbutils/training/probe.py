@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import require
-from ..resnets import ResNet
+from ..core import require
+from ..networks import ResNet
 from .crown import CrownBounds
 from .interval import IntervalPass, Statistics, batch_statistics, running_statistics
 from .losses import Batch, resting

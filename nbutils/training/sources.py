@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import require
+from ..core import ImageSet, Normalization, require
 from ..images import load_images
-from ..records import ImageSet, Normalization
 from .data import without_tested
 
 SOURCES = ("embedded", "cifar100", "tinyimagenet", "npz", "folder")

@@ -19,11 +19,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from ..errors import NetworkError, require
-from ..records import ImageSet
-from ..resnets import ARCHITECTURES
+from ..core import ImageSet, NetworkError, require, write_atomically
+from ..networks import ARCHITECTURES
 from . import checkpoint
-from .checkpoint import write_atomically
 from .config import TrainConfig
 from .data import centers
 from .folder import TrainedOn

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import torch
 
-from ..records import ImageSet
-from ..resnets import ResNet
+from ..core import ImageSet
+from ..networks import ResNet
 from .data import Pixels
 from .losses import perturb
 

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import require
-from ..randomness import stream
-from ..resnets import ResNet, build
+from ..core import require, stream
+from ..networks import ResNet, build
 from . import checkpoint
 from .config import TrainConfig
 from .losses import certified_init

@@ -14,12 +14,11 @@ import time
 
 import numpy as np
 
-from nbutils.bounds import engine_of, margin_bounds
-from nbutils.config import PUBLISHED_EPS, BoundsConfig
+from nbutils.bounds import margin_bounds
+from nbutils.bounds.methods import engine_of
+from nbutils.core import PUBLISHED_EPS, BoundsConfig, Box, class_margins
 from nbutils.images import load_images
-from nbutils.margins import class_margins
 from nbutils.networks import open_network
-from nbutils.records import Box
 
 WAYS = {"both": (True, True), "composed intervals": (True, False), "neither": (False, False)}
 

@@ -19,11 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nbutils.config import SelectionConfig
-from nbutils.funnel import run_funnel
+from nbutils.core import SelectionConfig
 from nbutils.images import load_images
-from nbutils.ledger import Ledger, run_key
 from nbutils.networks import open_network
+from nbutils.selection import Ledger, run_funnel, run_key
 
 Rows = list[tuple]
 

@@ -14,12 +14,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nbutils.config import root
+from nbutils.core import root
 from nbutils.images import load_images
+from nbutils.training import TrainConfig, import_onnx
 from nbutils.training.batches import adversarial_batch
-from nbutils.training.config import TrainConfig
 from nbutils.training.data import Pixels
-from nbutils.training.onnx_import import import_onnx
 from nbutils.training.probe import compare_fusion
 
 

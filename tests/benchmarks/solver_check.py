@@ -21,12 +21,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from nbutils.counterexamples import parse_counterexample, replay
-from nbutils.errors import ParameterError, PropertyError, WorkbenchError, require
-from nbutils.manifest import read_manifest
+from nbutils.benchmark.folder_contents import WrittenBenchmark
+from nbutils.benchmark.manifest import read_manifest
+from nbutils.core import ParameterError, PropertyError, WorkbenchError, require
 from nbutils.networks import open_network
-from nbutils.vnnlib import VERSIONS, read_property
-from nbutils.written import WrittenBenchmark
+from nbutils.properties import VERSIONS, parse_counterexample, read_property, replay
 
 ANSWERS = {
     **{name: name for name in ("sat", "unsat", "unknown", "timeout")},

@@ -1,0 +1,316 @@
+"""One network's bounds by auto_LiRPA, with CROWN's intermediate bounds driven layer by layer.
+
+Layer by layer and in chunks of rows: that bounds memory, and a neuron whose sign a cheaper bound settles is never
+bounded by CROWN. Cheaper are intervals from the tightened layers before, plain ones and those through composed
+convolutions, and where many signs are open still, one affine map for all neurons. Neurons of convolutions are carried
+through the network as patches of the size of their receptive field, where the library's patches pass a trial. Imported
+by `bounds` only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from ..core import BoundsConfig, BoundsError, Box, require
+from ..networks import folded
+from . import lirpa, row_trials
+from .affine_intervals import AffineIntervals, Sweep
+from .composed_intervals import ComposedIntervals
+from .faithful import faithful
+
+CHUNK, CUDA_CHUNK = 256, 2048
+"""Most neurons bounded at once; larger chunks are not faster on two cores, where CUDA has to launch less often."""
+
+READING = 1e-3
+"""Largest difference of logits between twin and bounds library, relative to the largest logit (1 if smaller)."""
+
+Interval = tuple[torch.Tensor, torch.Tensor]
+
+
+class Classifier(Protocol):
+    """What bounds need of a `networks.Network`."""
+
+    name: str
+    module: torch.nn.Module
+    input_shape: tuple[int, int, int]
+    classes: int
+    device: torch.device
+
+
+class BoundEngine:
+    """One network as a `BoundedModule`, built once; every run starts from a clean state."""
+
+    def __init__(self, network: Classifier) -> None:
+        self._name = network.name
+        self._device = network.device
+        self._input_shape = network.input_shape
+        self._classes = network.classes
+        self._patches: dict[str, bool] = {}
+        # batch norms right behind convolutions become part of them: fewer passes over the coefficients
+        twin = faithful(folded(network.module), network.input_shape, network.name)
+        self._composed = ComposedIntervals(copy.deepcopy(twin))
+        self._affine = AffineIntervals(self._composed)
+        self._numbers: dict[str, int] | None = None  # of the ReLUs in `_composed`, by the name of their input here
+        try:
+            self._module = lirpa.bounded_module(twin, network.input_shape, network.device)
+        except lirpa.UnsupportedOperation as error:
+            raise BoundsError(
+                f"{network.name}: found operations without bounds: {error}; allowed: what auto_LiRPA knows, such as "
+                "Conv, BatchNormalization, Relu, Add, Flatten, Gemm."
+            ) from error
+        except lirpa.FAILURES as error:
+            raise BoundsError(lirpa.failure(network.name, "every bound method", error)) from error
+        self._check_reading(network)
+
+    def _check_reading(self, network: Classifier) -> None:
+        """Refuse a network that the library does not read as its twin, as where it counts a pooling's padding.
+
+        Points are normal, of three sizes, so that padding and saturation show behind most ReLUs.
+        """
+        draw = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for size in (0.5, 2.0, 20.0) * 3:
+                point = (size * torch.randn(1, *self._input_shape, generator=draw)).to(self._device)
+                expected = network.module(point)
+                if not expected.isfinite().all():
+                    continue  # an overflow says nothing about the reading
+                try:
+                    found = self._module(point)
+                except lirpa.FAILURES as error:
+                    raise BoundsError(lirpa.failure(network.name, "every bound method", error)) from error
+                allowed = READING * max(1.0, float(expected.abs().max()))
+                if found.shape != expected.shape or not float((found - expected).abs().max()) <= allowed:
+                    raise BoundsError(
+                        f"{network.name}: refused by every bound method: the bounds library evaluates it otherwise "
+                        "than the file does, so its bounds would be of another network."
+                    )
+
+    def forget(self) -> None:
+        """Match layers with those of `_composed` anew at the next image, as a new engine does."""
+        self._numbers = None
+
+    def layer_values(self, point: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What every nonlinear layer is given at `point` [1, C, H, W], by the name of the node before it."""
+        with torch.no_grad():
+            self._module(point)
+        sources = [source for node in self._module._modules.values() for source in lirpa.bounded_inputs(node)]
+        return {source.name: source.forward_value for source in sources if source.forward_value is not None}
+
+    def backward_rows(
+        self, point: np.ndarray, count: int, seed: int
+    ) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
+        """CROWN's values of `count` neurons of each nonlinear layer in the box of one `point` [1, C, H, W].
+
+        Yields the layer's name, the neurons, and their bounds, which are one number each in such a box.
+        """
+        x = lirpa.bounded_input(point, point, point, self._device)
+        rng, done = np.random.default_rng(seed), {}
+        for name, sides in self._intervals(x, torch.eye(self._classes, device=self._device)[None, :1])[1].items():
+            size = sides[0].numel()
+            rows = torch.as_tensor(rng.choice(size, min(count, size), replace=False), device=self._device)
+            for sign in (1.0, -1.0):
+                signs = torch.full((len(rows),), sign, device=self._device)
+                with torch.no_grad():
+                    found = self._least(x, done, name, rows, signs, count, False)
+                yield name, rows, sign * found
+            done[name] = sides
+
+    def place(self, name: str) -> str:
+        """The nonlinear operations that read the node `name`, for a message."""
+        readers = [self._module[after] for after in self._module[name].output_name]
+        found = [lirpa.operation(reader) for reader in readers if lirpa.bounded_inputs(reader)]
+        return f"{' and '.join(found) or 'layer'}, computed by {lirpa.operation(self._module[name])}"
+
+    def run(
+        self, box: Box, wanted: torch.Tensor, config: BoundsConfig, only_last: bool = False
+    ) -> tuple[torch.Tensor, dict[str, Interval]]:
+        """Lower bounds [M] of `wanted` [1, M, K] @ logits over one box, and the pre-activation bounds by layer."""
+        x = lirpa.bounded_input(box.center, box.lower, box.upper, self._device)
+        with torch.no_grad():
+            margins, hidden = self._intervals(x, wanted)
+            if config.method == "ibp":
+                return margins, hidden
+            chunk = self._chunk(config.memory_gb)
+            if config.method != "crown-ibp":
+                center = lirpa.bounded_input(box.center, box.center, box.center, self._device)
+                values = {name: low for name, (low, _) in self._intervals(center, wanted)[1].items()}
+                if self._numbers is None:
+                    self._numbers = self._numbered(box.center, values)
+                hidden = self._tighten(x, box, hidden, values, config.memory_gb, only_last)
+            parts = [
+                self._compute(x, hidden, method="backward", C=rows, bound_upper=False)[0].flatten()
+                for rows in wanted.split(chunk, dim=1)
+            ]
+            margins = torch.cat(parts)
+        if config.method == "alpha-crown" and self._module.optimizable_activations:
+            better = [
+                lirpa.optimized_lower(self._module, x, rows, hidden, config.alpha_steps, config.alpha_lr)
+                for rows in wanted.split(chunk, dim=1)
+            ]
+            margins = torch.fmax(margins, torch.cat(better))
+        return margins, hidden
+
+    def _intervals(self, x: Any, wanted: torch.Tensor) -> tuple[torch.Tensor, dict[str, Interval]]:
+        """IBP bounds of the margins [M] and of every input of a nonlinear layer, input side first."""
+        lower, _ = self._module.compute_bounds(x=(x,), C=wanted, method="IBP", bound_upper=False)
+        hidden = {}
+        for node in self._module._modules.values():
+            for source in lirpa.bounded_inputs(node):
+                if source.perturbed and getattr(source, "lower", None) is not None:
+                    hidden.setdefault(source.name, (source.lower.clone(), source.upper.clone()))
+        return lower[0], hidden
+
+    def _numbered(self, center: np.ndarray, values: dict[str, torch.Tensor]) -> dict[str, int]:
+        """Number of the ReLU behind each layer in `values`, where all ReLUs of both readings see equal values.
+
+        None has one in a network that adds values of unequal shapes, which our intervals do not know.
+
+        Args:
+            center: a point [1, C, H, W].
+            values: by the name of a layer, what a nonlinear layer is given there.
+        """
+        point = torch.as_tensor(center).to(self._device)
+        seen = self._composed.values(point)
+        names = [name for name in values if self._feeds_relus(name)]
+        alike = len(seen) == len(names) == len(values) and all(
+            one.shape == values[name].shape and torch.allclose(one, values[name], rtol=1e-3, atol=1e-3)
+            for one, name in zip(seen, names, strict=True)
+        )
+        usable = alike and not self._composed.graph.broadcasts(point)
+        return {name: number for number, name in enumerate(names)} if usable else {}
+
+    def _tighten(
+        self,
+        x: Any,
+        box: Box,
+        hidden: dict[str, Interval],
+        values: dict[str, torch.Tensor],
+        memory_gb: float,
+        only_last: bool,
+    ) -> dict[str, Interval]:
+        """CROWN bounds of the layers in `hidden` (or of the last of them), each from the tightened ones before it.
+
+        A ReLU's relaxation is exact once the sign of its input is known. So neurons settled by intervals are left
+        alone, the side that may settle a sign comes first, and the other side only where it did not. The sign, if
+        there is one, is that of the neuron's value at the centre, in `values`.
+        """
+        names, chunk = list(hidden), self._chunk(memory_gb)
+        done = {name: hidden[name] for name in names[:-1]} if only_last else {}
+        ends = tuple(torch.as_tensor(side).to(self._device) for side in (box.lower, box.upper))
+        sweep = self._affine.sweep(ends) if self._numbers and self._affine.usable else None
+        for name in names[len(done) :]:
+            low, up = self._cheaply(x, ends, done, name, sweep, memory_gb)
+            shape, low, up = low.shape, low.flatten(), up.flatten()
+            first = torch.where(values[name].flatten() < 0, -1.0, 1.0)
+            for signs in (first, -first):
+                open_rows = (low < 0) & (up > 0) if self._feeds_relus(name) else torch.ones_like(low, dtype=torch.bool)
+                rows = open_rows.nonzero()[:, 0]
+                if len(rows) == 0:
+                    continue
+                patches = self._takes_patches(name, done, chunk)
+                least = self._least(x, done, name, rows, signs[rows], chunk, patches)
+                positive = signs[rows] > 0
+                low[rows] = torch.where(positive, torch.fmax(low[rows], least), low[rows])
+                up[rows] = torch.where(positive, up[rows], torch.fmin(up[rows], -least))
+            done[name] = (low.view(shape), up.view(shape))
+        return done
+
+    def _cheaply(
+        self, x: Any, box: Interval, done: dict[str, Interval], name: str, sweep: Sweep | None, memory_gb: float
+    ) -> Interval:
+        """Bounds of the layer `name` without CROWN, from the layers before it, which are those in `done`."""
+        # Intervals from the tightened layers before are tighter than IBP from the input, for one cheap pass.
+        low, up = (side.clone() for side in self._compute(x, done, method="IBP", final_node_name=name))
+        if name not in self._numbers:
+            return low, up
+        number, before = self._numbers[name], list(done.values())
+        closer = self._composed.bounds(number, box, before)
+        if closer is not None:
+            low, up = torch.fmax(low, closer[0]), torch.fmin(up, closer[1])
+        unsettled = (low < 0) & (up > 0)
+        if sweep is not None and sweep.worth(number, int(unsettled.sum()), memory_gb):
+            closer = sweep.bounds(number, before)
+            # where the sign stays open its bounds are CROWN's, so that those of later layers are CROWN's as well
+            settled = unsettled & ((closer[0] >= 0) | (closer[1] <= 0))
+            low = torch.where(settled, torch.fmax(low, closer[0]), low)
+            up = torch.where(settled, torch.fmin(up, closer[1]), up)
+        return low, up
+
+    def _least(
+        self,
+        x: Any,
+        known: dict[str, Interval],
+        name: str,
+        rows: torch.Tensor,
+        signs: torch.Tensor,
+        chunk: int,
+        patches: bool,
+    ) -> torch.Tensor:
+        """CROWN's lower bounds [M] of `signs` times the neurons `rows` [M] of the layer `name`."""
+        shape = torch.Size(self._module[name].output_shape)
+        specify = lirpa.signed_patches if patches else row_trials.signed_rows
+        parts = []
+        for some, sides in zip(rows.split(chunk), signs.split(chunk), strict=True):
+            call = {"C": specify(some, sides, shape), "final_node_name": name, "bound_upper": False}
+            parts.append(self._compute(x, known, method="backward", **call)[0].flatten())
+        return torch.cat(parts)
+
+    def _takes_patches(self, name: str, known: dict[str, Interval], chunk: int) -> bool:
+        """Whether rows of the layer `name` go as patches: where a trial gives the same bounds as whole images.
+
+        Tried once a layer, at corners, edges and middle and with both signs, over a made-up input and made-up
+        intervals of the layers before in which no relaxation is exact, so the answer depends on no image. In float64,
+        where rounding cannot be taken for a difference. A layer or a library whose patches fail or differ costs speed
+        only.
+        """
+        if name not in self._patches:
+            self._patches[name] = False
+            shape = torch.Size(self._module[name].output_shape)
+            if lirpa.has_patches() and len(shape) == 4:
+                with contextlib.suppress(*lirpa.FAILURES), self._in_double():
+                    rows, signs = row_trials.trial(shape, self._device)
+                    low, up = self._made_up((1, *self._input_shape))
+                    x = lirpa.bounded_input((low + up) / 2, low, up, self._device)
+                    made_up = {layer: self._made_up(side.shape) for layer, (side, _) in known.items()}
+                    asked = (x, made_up, name, rows, signs.double(), chunk)
+                    whole, patched = (self._least(*asked, way) for way in (False, True))
+                    self._patches[name] = bool(((whole - patched).abs() <= 1e-9 * (1 + whole.abs())).all())
+        return self._patches[name]
+
+    def _made_up(self, shape: Sequence[int]) -> Interval:
+        low, up = row_trials.made_up(shape, self._device)
+        return low.double(), up.double()
+
+    @contextlib.contextmanager
+    def _in_double(self) -> Iterator[None]:
+        """The network in float64 for a while; its weights come back as they were, to the bit."""
+        self._module.double()
+        try:
+            yield
+        finally:
+            self._module.float()
+
+    def _feeds_relus(self, name: str) -> bool:
+        """Whether every nonlinear layer reading the node `name` is a ReLU."""
+        readers = [self._module[after] for after in self._module[name].output_name]
+        return all(lirpa.is_relu(reader) for reader in readers if lirpa.bounded_inputs(reader))
+
+    def _compute(self, x: Any, known: dict[str, Interval], **call: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """`compute_bounds` with the bounds of the layers in `known` taken as given."""
+        return self._module.compute_bounds(x=(x,), **{lirpa.intermediate_name(): known}, **call)
+
+    def _chunk(self, memory_gb: float) -> int:
+        """Rows of a linear bound whose coefficients fit into `memory_gb`."""
+        widest = max(int(np.prod(node.output_shape[1:])) for node in self._module._modules.values() if node.perturbed)
+        row = 24 * 4 * widest  # float32 coefficients before and after a layer, of both branches, and scratch; measured
+        fitting = int(memory_gb * 1e9 / 2 // row)
+        require(
+            fitting >= 1, "memory_gb", memory_gb, f"{2 * row / 1e9:.3g} or more for {self._name}", error=BoundsError
+        )
+        return min(CUDA_CHUNK if self._device.type == "cuda" else CHUNK, fitting)

@@ -1,0 +1,5 @@
+"""The networks measured, beside the published figures."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,150 @@
+"""A session is validated state without widgets; widgets only edit it."""
+
+import numpy as np
+import pytest
+from test_funnel import CONFIG, images  # noqa: F401  (fixture)
+
+from nbutils.core import ParameterError
+from nbutils.explore import Session, chooser, explorer, pick_rows
+
+
+@pytest.fixture
+def session(tiny_resnet, images):  # noqa: F811
+    return Session(tiny_resnet, images, CONFIG)
+
+
+@pytest.fixture
+def settled(session):
+    session.run_funnel(progress=False)
+    return session
+
+
+def opened(session):
+    return [v.index for v in session.verdicts if v.status == "open"]
+
+
+def test_rows_and_methods_are_checked(session):
+    with pytest.raises(ParameterError, match="row: found 40; allowed: 0 to 39"):
+        session.row = 40
+    with pytest.raises(Exception, match="crown"):
+        session.method = "crown-magic"
+    assert session.row_of(103) == 3
+    with pytest.raises(ParameterError, match="image index: found 3; allowed: one of 100, 101"):
+        session.row_of(3)
+
+
+def test_the_closest_call_is_correct_and_smallest(session):
+    row = session.closest_call()
+    correct = session.margins.predicted == session.images.labels
+    assert correct[row]
+    assert session.margins.smallest[row] == session.margins.smallest[correct].min()
+
+
+def test_rows_for_the_radii_are_spread_over_the_margins(session):
+    rows = pick_rows(session, 5)
+    values = session.margins.smallest[rows]
+    assert (np.diff(values) > 0).all()
+    assert (session.margins.predicted[rows] == session.images.labels[rows]).all()
+    assert rows[0] == session.closest_call()
+    assert len(pick_rows(session, 1000)) == 35
+
+
+def test_attack_and_bounds_are_computed_once(session):
+    assert session.known_trace(1) is None
+    trace, bounds = session.trace(1), session.bounds(1, "ibp")
+    assert session.trace(1) is trace is session.known_trace(1)
+    assert session.bounds(1, "ibp") is bounds
+    session.bounds(1, "crown")
+    assert [b.method for b in session.known_bounds(1)] == ["ibp", "crown"]
+    assert trace.paths.shape == (1, 21, 5, 3, 8, 8)
+    assert not np.isnan(trace.margins).any(), "whole trajectories: no early stop"
+
+
+def test_only_open_images_can_be_chosen(settled):
+    first, second, *_ = opened(settled)
+    settled.toggle(second)
+    settled.toggle(first)
+    assert settled.chosen == (first, second)
+    settled.toggle(second)
+    assert [i.property.meta["index"] for i in settled.chosen_instances(60)] == [first]
+    broken = next(v.index for v in settled.verdicts if v.status == "attacked")
+    with pytest.raises(ParameterError, match=f"chosen image {broken}: found attacked"):
+        settled.toggle(broken)
+    assert settled.chosen == (first,)
+
+
+def test_a_draw_from_a_seed_repeats(settled):
+    settled.choose(3, seed=4)
+    drawn = settled.chosen
+    settled.choose(3, seed=5)
+    settled.choose(3, seed=4)
+    assert settled.chosen == drawn
+    assert len(drawn) == 3
+    settled.run_funnel(progress=False)
+    assert settled.chosen == (), "a new funnel drops the choice made on the old one"
+
+
+def test_radius_curve_is_at_multiples_of_the_radius(session):
+    curve = session.radius_curve(1, (0.5, 1.0))
+    np.testing.assert_allclose(curve.eps, [3 / 255, 6 / 255])
+    assert list(curve.lower) == ["crown"]
+
+
+# ---- widgets
+
+
+def widgets_of(root, kind):
+    found = [root] if type(root).__name__ == kind else []
+    return found + [w for child in getattr(root, "children", ()) for w in widgets_of(child, kind)]
+
+
+def test_pressing_a_button_changes_the_choice_and_the_other_way(settled):
+    panel = chooser(settled)
+    buttons = {int(b.description.split(":")[0]): b for b in widgets_of(panel, "ToggleButton")}
+    assert sorted(buttons) == opened(settled)
+    assert len(widgets_of(panel, "Image")) == len(buttons)
+    first, second, *_ = buttons
+    buttons[second].value = True
+    assert settled.chosen == (second,)
+    settled.chosen = (first,)
+    assert {index for index, button in buttons.items() if button.value} == {first}
+    (summary,) = widgets_of(panel, "HTML")
+    assert f"1 of {len(buttons)} open images chosen</b>: {first}" in summary.value
+
+
+def test_the_explorer_computes_on_demand_and_says_what_is_missing(session):
+    panel = explorer(session)
+    image, method = widgets_of(panel, "Dropdown")
+    attack, bound = widgets_of(panel, "Button")
+    (state,) = widgets_of(panel, "HTML")
+    ladder, picture = widgets_of(panel, "Image")
+    assert "nothing yet; bounds by crown not computed yet" in state.value
+    before = ladder.value
+    assert bytes(before).startswith(b"\x89PNG")
+    assert bytes(picture.value) == b""
+    image.value = 1
+    assert session.row == 1
+    assert ladder.value != before
+    attack.click()
+    assert bytes(picture.value).startswith(b"\x89PNG")
+    method.value = "ibp"
+    assert "computed for this image: PGD; bounds by ibp not computed yet" in state.value
+    bound.click()
+    assert "computed for this image: PGD, ibp</i>" in state.value
+    session.row = 2
+    assert image.value == 2
+    assert bytes(picture.value) == b"", "the picture of another image must not stay"
+
+
+def test_a_failing_button_says_so_and_frees_the_controls(session, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no <bounds> today")
+
+    monkeypatch.setattr(type(session), "bounds", fail)
+    panel = explorer(session)
+    attack, bound = widgets_of(panel, "Button")
+    (state,) = widgets_of(panel, "HTML")
+    bound.click()
+    assert state.value == "<b>RuntimeError: no &lt;bounds&gt; today</b>"
+    assert not attack.disabled
+    assert not bound.disabled
