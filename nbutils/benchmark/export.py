@@ -110,7 +110,7 @@ def export_benchmark(
                 text = write_text(instance.property, version).encode("ascii")
                 path = stage.write(f"{base}vnnlib/{instance.property.name}{suffix}", pack(text))
                 check_written(path, instance.property, version)
-            stage.write(f"{base}instances.csv", _rows(instances, plain=layout == "published").encode("ascii"))
+            stage.write(f"{base}instances.csv", instances_csv(instances, plain=layout == "published").encode("ascii"))
         stage.write(MANIFEST, dump({**manifest, **facts, "files": stage.hashes}))
     seconds = sum(instance.timeout for instance in instances)
     files = tuple(sorted(stage.sizes))
@@ -167,7 +167,8 @@ def _read_networks(instances: Sequence[Instance]) -> dict[str, bytes]:
     return {name: data for name, (_, data, _) in files.items()}
 
 
-def _rows(instances: Sequence[Instance], *, plain: bool) -> str:
+def instances_csv(instances: Sequence[Instance], *, plain: bool = False) -> str:
+    """The rows of `instances.csv`; `plain` leaves the folders out, as the published files do."""
     onnx, vnnlib = ("", "") if plain else ("onnx/", "vnnlib/")
     return "".join(
         f"{onnx}{stem(Path(i.network))}.onnx,{vnnlib}{i.property.name},{_seconds(i.timeout)}\n" for i in instances

@@ -27,10 +27,10 @@ from ..core import (
 )
 from ..networks import read_bytes, stem
 from ..properties import VERSIONS, make_property
-from ..selection import Selection, make_selection, read_selection
-from .export import export_benchmark
+from ..selection import Selection, make_selection, read_selection, selected_images
+from .export import export_benchmark, instances_csv
 from .manifest import read_manifest, sha256
-from .replaced_files import beside, swap_in
+from .replaced_files import beside, check_own, swap_in
 
 MODES: tuple[str, ...] = ("hard", "mixed")
 OTHER_COUNT, OTHER_TIMEOUT = 24, 200
@@ -47,7 +47,7 @@ class Draw:
 
     def __post_init__(self) -> None:
         whole = isinstance(self.seed, int) and not isinstance(self.seed, bool) and 0 <= self.seed < 2**63
-        require(whole, "SEED", self.seed, "a whole number, 0 or more")
+        require(whole, "SEED", self.seed, "a whole number from 0 to 2**63 - 1")
         require(self.mode in MODES, "mode", self.mode, " or ".join(MODES))
         ok = isinstance(self.share, (int, float)) and 0 < self.share < 1
         require(ok, "share", self.share, "a fraction above 0 and below 1", "VNN-COMP mixes 0.12 to 0.2")
@@ -91,6 +91,22 @@ def recorded_selections(networks: Mapping[str, Path], base: Path | None = None) 
         where, hint = f"{paths[name]}: network", "The file name says the network"
         require(selection.network == name, where, selection.network, name, hint, error=SelectionError)
     return found
+
+
+def kept_images(selections: Mapping[str, Selection], base: Path | None = None) -> list[ImageSet] | None:
+    """The pixels kept beside the selections in `base`/vnnlib/selected; None where those of an image are not there.
+
+    Raises:
+        ImageError: a damaged archive.
+    """
+    folder = (base or settings.root()) / "vnnlib" / "selected"
+    paths = {folder / f"{selection.dataset or name}.npz" for name, selection in selections.items()}
+    if not all(path.is_file() for path in paths):
+        return None
+    pool = [selected_images(path) for path in sorted(paths)]
+    known = {key for images in pool for key in images.keys}
+    wanted = {verdict.key for selection in selections.values() for verdict in selection.verdicts}
+    return pool if wanted <= known else None
 
 
 def fresh_selection(
@@ -197,6 +213,7 @@ def write_in_place(
         Relative paths of the files, sorted, the manifest left out.
     """
     base = base or settings.root()
+    check_own(base, "instances.csv", instances_csv(instances).encode("ascii"))
     with beside(base) as scratch:
         export_benchmark(instances, scratch / "new", manifest=manifest, versions=[version], gzip=gzip, layout="flat")
         content = read_manifest(scratch / "new")

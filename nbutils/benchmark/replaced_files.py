@@ -88,6 +88,16 @@ def swap_in(base: Path, fresh: Path, manifest: Mapping[str, Any]) -> None:
         raise
 
 
+def check_own(base: Path, path: str, data: bytes) -> None:
+    """Refuse before any work if the file `path` in `base` is neither `data` nor what an earlier call left there.
+
+    Raises:
+        ExportError: as `swap_in`.
+    """
+    if os.path.lexists(base / path):
+        _require_ours(base, path, _known(base).get(path, set()) | {sha256(data)})
+
+
 def _known(base: Path) -> dict[str, set[str]]:
     """Generated files and the hashes they may have, as the manifest in `base` says; nothing without one."""
     if not os.path.lexists(base / MANIFEST):

@@ -413,6 +413,21 @@ def _clip(site: Site) -> nn.Module | None:
     return None if ends == [None, None] or (None not in ends and ends[0] > ends[1]) else Clipped(*ends)
 
 
+class Swished(nn.Module):
+    """x times a sixth of x + 3, kept between 0 and 1: HardSwish."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = Clipped(0.0, 1.0, 1 / 6, 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate(x)
+
+
+def _hard_swish(site: Site) -> nn.Module | None:
+    return None if site.x is None else Swished()
+
+
 def _extreme(site: Site) -> nn.Module | None:
     if len(site.args) != 2 or not site.moving:
         return None
@@ -446,6 +461,8 @@ _RULES: dict[str, Callable[[Site], nn.Module | None]] = {
     "OnnxClip": _clip,
     "Hardtanh": _clip,
     "OnnxHardSigmoid": _clip,
+    "Hardswish": _hard_swish,
+    "OnnxHardSwish": _hard_swish,
     "OnnxMinMax": _extreme,
 }
 """By the name of a layer's class, as onnx2torch makes it."""

@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     images = parser.add_argument_group("images")
     images.add_argument(
         "--images",
-        help="image source: cifar100, tinyimagenet, npz, folder, properties, embedded (default: the data set of each "
-        "network, in data/)",
+        help="image source: cifar100, tinyimagenet, npz, folder, properties, embedded (default: the selected images "
+        "kept beside the selections, else the data set of each network, in data/)",
     )
     images.add_argument("--path", type=Path, help="folder or file of the source")
     images.add_argument("--dataset", help="class names and normalisation of an npz or folder: cifar100 or tinyimagenet")
@@ -109,11 +109,16 @@ def _require_selections(selections: Mapping[str, Selection], networks: Mapping[s
 
 def _load(args: argparse.Namespace, selections: Mapping[str, Selection]) -> list[ImageSet]:
     """The images asked for, or the data set of each network."""
+    from ..benchmark import generation
     from ..images import load_images
 
     if args.images is not None:
         return [load_images(args.images, path=args.path, dataset=args.dataset, download=args.download)]
     require(args.dataset is None, "--dataset", args.dataset, "nothing without --images npz or folder")
+    if args.path is None and not args.download:
+        kept = generation.kept_images(selections)
+        if kept is not None:
+            return kept
     unknown = [name for name, selection in selections.items() if selection.dataset is None]
     require(not unknown, f"data set of {unknown}", None, "one named by the network's card, or --images SOURCE")
     names = sorted({selection.dataset for selection in selections.values()})

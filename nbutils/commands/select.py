@@ -93,11 +93,14 @@ def run(args: argparse.Namespace) -> None:
             print(f"strong attack: {before - left} more attacked, of {before} open images")
     print("open: " + (", ".join(str(v.index) for v in verdicts if v.status == "open") or "none"))
     if args.export is not None:
-        from ..selection import write_selected
+        from ..selection import KEPT, keep_images, write_selected
 
         second_stage = strong if args.attack == "strong" else None
         write_selected(args.export, network, verdicts, config, normalization, images.source, strong=second_stage)
         print(f"selection {args.export}")
+        pixels = args.export.parent / f"{network.card.dataset or network.name}.npz"
+        held = keep_images(pixels, images, {verdict.key for verdict in verdicts if verdict.status in KEPT})
+        print(f"pixels of the selected images {pixels}, {held} in all")
     if args.write_card:
         command = f"python -m nbutils select {args.network} " + shlex.join(chosen(args))
         card = replace(network.card, normalization=normalization)  # a card with figures says what they were taken with

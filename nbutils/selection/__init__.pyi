@@ -8,7 +8,8 @@ from .funnel import (
 )
 from .ledger import Ledger as Ledger, run_key as run_key
 from .second_stage import run_second_stage as run_second_stage, second_key as second_key, second_path as second_path
+from .image_archive import keep_images as keep_images, selected_images as selected_images
 from .selection_reading import read_selection as read_selection
 from .selection_writing import (
-    Selection as Selection, make_selection as make_selection, write_selected as write_selected,
+    KEPT as KEPT, Selection as Selection, make_selection as make_selection, write_selected as write_selected,
 )

@@ -7,7 +7,9 @@ dies is run again by the scheduler on another one.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import re
 import signal
 import tempfile
 import threading
@@ -21,6 +23,7 @@ from typing import Any
 import dask
 import torch
 from distributed import Client, KilledWorker, LocalCluster, Worker, WorkerPlugin, as_completed, get_worker
+from distributed.comm import connect
 
 from ..core import NetworkError, Verdict, WorkbenchError, require
 from ..networks import Network, open_network, read_bytes
@@ -32,6 +35,8 @@ _ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
 _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Dask would also set MALLOC_TRIM_THRESHOLD_, which makes glibc give the memory of every tensor back to the system and
 fetch it again: the funnel took twice as long."""
+_ADDRESS = re.compile(r"(tcp|tls|ws|wss|ucx|inproc)://\S+")
+_GREETING = 6.0  # seconds for something that listens to answer as Dask does
 _TIMEOUT = 30  # seconds to reach a scheduler, and for its first worker to appear
 
 
@@ -105,6 +110,12 @@ def dask_engine(workers: int | None = None, scheduler: str | None = None) -> Ite
 def _connect(scheduler: str) -> Client:
     hint = "start one with `dask scheduler` and workers with `dask worker ADDRESS --nthreads 1`"
     allowed = "the address of a Dask scheduler that runs, as tcp://host:8786"
+    require(bool(_ADDRESS.fullmatch(scheduler)), "scheduler", scheduler, allowed, hint)
+    try:
+        asyncio.run(_greet(scheduler))
+    except (OSError, ValueError, TypeError, TimeoutError) as error:
+        reason = str(error).splitlines()[0] if str(error) else "no answer of a Dask scheduler"
+        require(False, "scheduler", f"{scheduler} ({reason})", allowed, hint)
     try:
         client = Client(scheduler, timeout=_TIMEOUT, set_as_default=False)
     except (OSError, ValueError, TypeError):
@@ -115,6 +126,12 @@ def _connect(scheduler: str) -> Client:
         client.close()
         require(False, "scheduler", f"{scheduler} without workers", allowed, hint)
     return client
+
+
+async def _greet(scheduler: str) -> None:
+    """Exchange greetings with whatever listens there, and leave: a client would wait for ever for other programs."""
+    comm = await asyncio.wait_for(connect(scheduler, timeout=_GREETING), _GREETING + 1)
+    comm.abort()
 
 
 class _Engine:

@@ -278,7 +278,7 @@ def test_seed_and_image_change_the_draw(mlp: Network) -> None:
 
 SCRIPT = """
 import hashlib, sys
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/attacks"]
 from pathlib import Path
 import test_attack, toys
 from nbutils.networks import open_network

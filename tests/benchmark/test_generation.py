@@ -212,7 +212,7 @@ def test_fewer_open_images_than_planned_are_all_taken(base: Path) -> None:
 
 def test_wrong_settings() -> None:
     for how, message in (
-        ({"seed": -1}, "SEED: found -1; allowed: a whole number, 0 or more"),
+        ({"seed": -1}, "SEED: found -1; allowed: a whole number from 0 to"),
         ({"seed": 0, "mode": "easy"}, "mode: found 'easy'; allowed: hard or mixed"),
         ({"seed": 0, "share": 1.0}, "share: found 1.0; allowed: a fraction above 0 and below 1"),
     ):
@@ -520,3 +520,13 @@ def test_the_entry_point_is_the_command() -> None:
     done = subprocess.run([sys.executable, str(script), "--help"], capture_output=True, text=True)
     assert done.returncode == 0
     assert "SEED" in done.stdout
+
+
+def test_a_foreign_instances_csv_is_refused_before_any_file_is_written(base: Path, monkeypatch) -> None:
+    (base / "instances.csv").write_text("mine\n")
+    written = []
+    monkeypatch.setattr(nbutils.benchmark.generation, "export_benchmark", lambda *args, **more: written.append(args))
+    with pytest.raises(ExportError, match="instances.csv: found a file of another origin"):
+        generate(base, 1)
+    assert not written  # was: refused after every property had been written
+    assert (base / "instances.csv").read_text() == "mine\n"

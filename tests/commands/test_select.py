@@ -19,6 +19,7 @@ import toys
 from nbutils.__main__ import main
 from nbutils.images import DATASETS
 from nbutils.networks import open_network
+from nbutils.selection import selected_images
 from nbutils.selection.cluster import _interrupts
 
 USUAL = DATASETS["cifar100"].normalization
@@ -237,7 +238,12 @@ def test_the_selection_is_exported(job, capsys):
     target = job.folder / "selected.csv"
     arguments = [*job.arguments, "--ledger", str(job.folder / "expected.sqlite"), "--export", str(target)]
     assert main(arguments) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == f"selection {target}"
+    pixels = job.folder / "hundred.npz"
+    said = capsys.readouterr().out.splitlines()[-2:]
+    assert said == [
+        f"selection {target}",
+        f"pixels of the selected images {pixels}, {len(selected_images(pixels))} in all",
+    ]
     open_ids = [row[0] for row in job.expected if "open" in row]
     assert open_ids
     assert all(image_id in target.read_text() for image_id in open_ids)

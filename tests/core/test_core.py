@@ -155,9 +155,9 @@ def test_published_defaults() -> None:
 
 
 def test_root_is_this_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (settings.root() / "nbutils" / "config.py").is_file()
+    assert (settings.root() / "nbutils" / "core" / "settings.py").is_file()
     monkeypatch.chdir("/")
-    assert (settings.root() / "nbutils" / "config.py").is_file()
+    assert (settings.root() / "nbutils" / "core" / "settings.py").is_file()
 
 
 # random streams

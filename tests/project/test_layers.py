@@ -1,6 +1,7 @@
 """Data flows one way: the imports of every module are parsed and held against the order of the packages."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,11 @@ def imports(path: Path) -> tuple[set[str], set[str], set[str]]:
     return siblings, packages - {"__version__"}, foreign
 
 
+def surface(package: str) -> str:
+    """Text of the file that says what a package offers."""
+    return (PACKAGE / package / "__init__.pyi").read_text(encoding="utf-8")
+
+
 def test_every_package_has_its_place():
     found = {path.parent.relative_to(PACKAGE).parts[0] for path in MODULES}
     assert found == set(ORDER)
@@ -90,5 +96,12 @@ def test_only_notebooks_import_widgets():
 
 @pytest.mark.parametrize("package", [package for package in ORDER if package != "commands"])
 def test_a_surface_is_short(package):
-    stub = PACKAGE / package / "__init__.pyi"
-    assert len(stub.read_text(encoding="utf-8").splitlines()) <= 40
+    assert len(surface(package).splitlines()) <= 40
+
+
+@pytest.mark.parametrize("package", [package for package in ORDER if package != "commands"])
+def test_no_name_of_a_surface_is_a_module_too(package):
+    """A module would take the place of the name once it is imported."""
+    modules = {path.stem for path in MODULES if path.parent.name == package}
+    names = re.findall(r"^from \.\w+ import \(?((?:.|\n)*?)(?=^from|\Z|\))", surface(package), re.MULTILINE)
+    assert not modules & set(re.findall(r"(\w+) as", " ".join(names)))

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import socket
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,7 +157,7 @@ def test_an_image_that_kills_worker_after_worker_is_named():
         ({}, r"workers, scheduler: found \(None, None\); allowed: one of the two"),
         ({"workers": 1, "scheduler": "tcp://a:1"}, "allowed: one of the two"),
         ({"scheduler": "nonsense://a"}, "scheduler: found 'nonsense://a'; .*`dask scheduler`"),
-        ({"scheduler": "tcp://127.0.0.1:9"}, "scheduler: found 'tcp://127.0.0.1:9'; .*`dask scheduler`"),
+        ({"scheduler": "tcp://127.0.0.1:9"}, "scheduler: found 'tcp://127.0.0.1:9 .Timed out.*`dask scheduler`"),
     ],
 )
 def test_wrong_clusters_are_refused(arguments, message, monkeypatch):
@@ -168,3 +170,19 @@ def test_the_plugin_carries_bytes_not_paths(tiny_resnet):
     plugin = NetworkPlugin(tiny_resnet)
     assert plugin.name != NetworkPlugin(tiny_resnet).name, "two runs on one cluster do not share a plugin"
     assert not any(str(tiny_resnet.path.parent) in str(value) for value in vars(plugin).values())
+
+
+def test_something_else_that_listens_is_told_apart_from_a_scheduler():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        began = time.monotonic()
+        with pytest.raises(ParameterError, match="scheduler: found 'tcp://127.0.0.1:.*no answer of a Dask scheduler"):
+            cluster._connect(f"tcp://127.0.0.1:{other.getsockname()[1]}")
+        assert time.monotonic() - began < 10  # was: for ever
+
+
+@pytest.mark.parametrize("address", ["nonsense", "http://x", ""])
+def test_a_malformed_address_is_refused_at_once(address):
+    with pytest.raises(ParameterError, match="scheduler: found .*as tcp://host:8786"):
+        cluster._connect(address)
