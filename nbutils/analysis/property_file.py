@@ -139,8 +139,14 @@ def image_inside(prop: Property, network: Network, given: Normalization | None =
             levels, eps, off = found
             how = (
                 f"The levels are right: with {name} (mean {norm.mean}, std {norm.std}) and radius {eps * 255:.4g}/255 "
-                f"all values lie within {off:.2g} of a whole level. The file's own bounds were rounded in another way "
-                "than here; they are what is attacked and bounded below."
+                f"all values lie within {off:.2g} of a whole level. "
+            )
+            moving = float((prop.upper > prop.lower).mean())
+            how += (
+                "The file's own bounds were rounded in another way than here; they are what is attacked and bounded "
+                "below."
+                if moving == 1
+                else f"Only {moving:.1%} of the values may change in this property; the others are fixed."
             )
             return _inside(prop, network, levels, norm, eps, how)
     return _shown(prop, network, next(iter(fitting.items()), None) if given or network.normalization else None)
@@ -154,6 +160,12 @@ def _nearest(prop: Property, norm: Normalization) -> tuple[np.ndarray, float, fl
     if not eps or lower.min() < -slack or upper.max() > 1 + slack:
         return None
     values = 255 * np.where(lower > slack, lower + eps, upper - eps)  # the side that was not cut
+    width = upper - lower
+    fixed = width < slack  # one value alone is allowed: it is the image's
+    cut = (lower < slack) | (upper > 1 - slack)
+    if not (fixed | (np.abs(width - 2 * eps) < slack) | (cut & (width >= eps - slack))).all():
+        return None  # elements of several radii: which value the image had cannot be told
+    values = np.where(fixed, 255 * lower, values)
     levels = np.round(values)
     off = float(np.abs(values - levels).max())
     return (np.clip(levels, 0, 255).astype(np.uint8), eps, off) if off < NEAR else None

@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the verdict and its reason; 0 if the counterexample holds, 1 if not."""
     from ..core import PropertyError, require
     from ..networks import open_network
-    from ..properties import read_counterexample, read_property, replay
+    from ..properties import competition_reads, read_counterexample, read_file, read_property, replay
 
     network = open_network(args.network, device="cpu")
     prop = read_property(args.property, network.input_shape)
@@ -28,4 +28,6 @@ def run(args: argparse.Namespace) -> int:
     require(prop.classes == network.classes, prop.name, found, f"{network.classes}", hint, error=PropertyError)
     result = replay(network, prop, read_counterexample(args.counterexample, prop))
     print(f"{result.verdict}\n{result.reason}")
+    if note := competition_reads(read_file(args.counterexample)):
+        print(note)
     return 1 if result.verdict == "wrong" else 0

@@ -181,9 +181,38 @@ def _refuse_probabilities(model: onnx.ModelProto, path: Path) -> None:
     node = makers.get(model.graph.output[0].name)
     while node is not None and node.op_type in _SAME_VALUES:
         node = makers.get(node.input[0])
+    if node is not None and (scores := _softmax_by_hand(node, makers)) is not None:
+        source = model.graph.input[0].name
+        raise NetworkError(
+            f"{path}: found a softmax written out as Exp, sum and Div at the end; allowed: logits, because margins are "
+            f"differences of logits. Drop it: onnx.utils.extract_model(path, new_path, [{source!r}], [{scores!r}])."
+        )
     if node is not None and node.op_type in _PROBABILITIES:
         source, logits = model.graph.input[0].name, node.input[0]
         raise NetworkError(
             f"{path}: found {node.op_type} as last layer; allowed: logits, because margins are differences of logits. "
             f"Drop it: onnx.utils.extract_model(path, new_path, [{source!r}], [{logits!r}])."
         )
+
+
+def _softmax_by_hand(node: onnx.NodeProto, makers: dict[str, onnx.NodeProto]) -> str | None:
+    """Name of the logits where `node` divides Exp of them by its sum over classes, or takes the Log of that."""
+    if node.op_type == "Log":
+        before = makers.get(node.input[0])
+        return None if before is None else _softmax_by_hand(before, makers)
+    if node.op_type not in ("Div", "Mul"):
+        return None
+    exp, total = (makers.get(name) for name in node.input)
+    if node.op_type == "Mul":  # Exp times the reciprocal of its sum, in either order
+        exp, total = (exp, total) if exp is not None and exp.op_type == "Exp" else (total, exp)
+        total = makers.get(total.input[0]) if total is not None and total.op_type == "Reciprocal" else None
+    if exp is None or total is None or exp.op_type != "Exp" or total.op_type != "ReduceSum":
+        return None
+    if total.input[0] != exp.output[0]:
+        return None
+    inner = makers.get(exp.input[0])
+    if inner is not None and inner.op_type == "Sub":  # the largest logit taken off first
+        largest = makers.get(inner.input[1])
+        if largest is not None and largest.op_type == "ReduceMax" and largest.input[0] == inner.input[0]:
+            return inner.input[0]
+    return exp.input[0]

@@ -49,8 +49,12 @@ class GridView:
 
 
 def show_image(ax: Axes, image: np.ndarray) -> None:
-    """Draw uint8 or float [0, 1] pixels [C, H, W] without smoothing and without ticks."""
-    picture = np.moveaxis(image, 0, -1)
+    """Draw uint8 or float [0, 1] pixels [C, H, W] without smoothing and without ticks.
+
+    An image whose last axis alone can be colours, [H, W, C], is drawn as that: some networks take it so.
+    """
+    last = image.shape[0] not in (1, 3) and image.shape[-1] in (1, 3)
+    picture = image if last else np.moveaxis(image, 0, -1)
     ax.imshow(
         picture.squeeze(-1) if picture.shape[-1] == 1 else picture,
         cmap="gray",

@@ -1,6 +1,6 @@
 from .counterexamples import (
-    Replay as Replay, parse_counterexample as parse_counterexample, read_counterexample as read_counterexample,
-    replay as replay, write_counterexample as write_counterexample,
+    Replay as Replay, competition_reads as competition_reads, parse_counterexample as parse_counterexample,
+    read_counterexample as read_counterexample, replay as replay, write_counterexample as write_counterexample,
 )
 from .image_levels import recover_levels as recover_levels
 from .making import make_property as make_property

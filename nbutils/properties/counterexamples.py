@@ -103,6 +103,25 @@ def parse_counterexample(text: str, prop: Property, *, name: str) -> np.ndarray:
     return point.reshape(prop.shape)
 
 
+def competition_reads(text: str) -> str:
+    """What the competition's own reader of 1.0 text would fail on, as a sentence; empty where it reads `text`.
+
+    It takes one list of pairs, X_0, X_1, … and then Y_0, Y_1, …, with nothing before it. 2.0 text is not looked at.
+    """
+    words = text.strip()
+    if words.startswith("sat"):
+        return "The competition's own reader fails on the line `sat`: leave it out."
+    names = re.findall(r"\(\s*([XY])_(\d+)\s", words) if words.startswith("(") else []
+    wanted = sorted(names, key=lambda name: (name[0], int(name[1])))
+    if names != wanted:
+        first = next(one for one, other in zip(names, wanted, strict=True) if one != other)
+        return (
+            f"The competition's own reader fails on the order of the values: {'_'.join(first)} stands where "
+            "X_0, X_1, … and then Y_0, Y_1, … are expected."
+        )
+    return ""
+
+
 def replay(network: Judge, prop: Property, x: np.ndarray) -> Replay:
     """Judge the point `x` float32 [C, H, W] (network input space) against `prop` on `network`.
 

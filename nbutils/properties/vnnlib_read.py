@@ -66,6 +66,10 @@ def read_text(text: str, *, name: str, shape: tuple[int, ...] | None = None) -> 
             draft.add(form[1], form.line)
     lower, upper = draft.box()
     label = draft.label()
+    if declared and shape is not None and dims != tuple(shape):  # the order of the elements may be another
+        whole = declared[0][2]
+        hint = "A verifier hands the values to the network as they are declared"
+        raise fault(f"{name}: declared shape of the input", whole, f"{(1, *shape)}, the network's", hint)
     return Property(lower, upper, label, len(outputs), _shape(name, dims, shape), name, declared=declared)
 
 
@@ -227,8 +231,6 @@ def _shape(name: str, dims: tuple[int, ...], shape: tuple[int, ...] | None) -> t
     if shape is not None:
         if math.prod(shape) != size:
             raise fault(f"{name}: inputs", size, f"{math.prod(shape)}, as shape {tuple(shape)} asks")
-        if len(dims) > 1 and dims != tuple(shape):  # 2.0 says the order of the elements: HWC is not CHW
-            raise fault(f"{name}: declared shape of the input", dims, f"{tuple(shape)}, the network's")
         return tuple(shape)
     if len(dims) == 3:
         return dims

@@ -6,9 +6,9 @@ from .funnel import (
     Engine as Engine, check_fit as check_fit, count_statuses as count_statuses, decide as decide, here as here,
     run_funnel as run_funnel, usable_methods as usable_methods,
 )
+from .image_archive import keep_images as keep_images, selected_images as selected_images
 from .ledger import Ledger as Ledger, run_key as run_key
 from .second_stage import run_second_stage as run_second_stage, second_key as second_key, second_path as second_path
-from .image_archive import keep_images as keep_images, selected_images as selected_images
 from .selection_reading import read_selection as read_selection
 from .selection_writing import (
     KEPT as KEPT, Selection as Selection, make_selection as make_selection, write_selected as write_selected,

@@ -374,6 +374,37 @@ def test_other_networks(tmp_path: Path, edit: Edit, message: str) -> None:
         open_network(edited(tmp_path, edit), device="cpu")
 
 
+def _softmax_by_hand(shifted: bool, reciprocal: bool = False) -> Edit:
+    def edit(model: onnx.ModelProto) -> None:
+        model.graph.node[-1].output[0] = scores = "scores"
+        if shifted:
+            largest = helper.make_node("ReduceMax", [scores], ["largest"], axes=[1])
+            model.graph.node.extend([largest, helper.make_node("Sub", [scores, "largest"], ["lower"])])
+            scores = "lower"
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.int64([1]), "class_axis"))
+        model.graph.node.extend(
+            [
+                helper.make_node("Exp", [scores], ["e"]),
+                helper.make_node("ReduceSum", ["e", "class_axis"], ["total"]),
+            ]
+        )
+        if reciprocal:
+            model.graph.node.append(helper.make_node("Reciprocal", ["total"], ["part"]))
+            model.graph.node.append(helper.make_node("Mul", ["part", "e"], ["y"]))
+        else:
+            model.graph.node.append(helper.make_node("Div", ["e", "total"], ["y"]))
+
+    return edit
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+@pytest.mark.parametrize("reciprocal", [False, True])
+def test_a_softmax_written_out_is_refused_as_softmax_is(tmp_path: Path, shifted: bool, reciprocal: bool) -> None:
+    # was: opened, and differences of probabilities were called margins
+    with pytest.raises(NetworkError, match=r"a softmax written out as Exp, sum and Div.*\['x'\], \['scores'\]"):
+        open_network(edited(tmp_path, _softmax_by_hand(shifted, reciprocal)), device="cpu")
+
+
 def test_softmax_can_be_dropped_as_the_message_says(tmp_path: Path, two_neuron: Network) -> None:
     path = edited(tmp_path, _ends_in("Softmax"))
     with pytest.raises(NetworkError, match=r"extract_model\(path, new_path, \['x'\], \['scores'\]\)"):

@@ -58,6 +58,36 @@ def test_a_given_normalisation_goes_first_and_alone(tiny_resnet):
     assert wrong.eps == pytest.approx(3 / 255 * 0.3 / 0.25, rel=1e-4), "in the pixels of the given normalisation"
 
 
+PATCH = np.zeros((3, 8, 8), bool)
+PATCH[:, 2:5, 1:4] = True
+PIXEL, CHANNEL = np.zeros((3, 8, 8), bool), np.zeros((3, 8, 8), bool)
+PIXEL[:, 3, 3] = CHANNEL[1] = True
+
+
+@pytest.mark.parametrize("moving", [PATCH, PIXEL, CHANNEL], ids=["patch", "pixel", "channel"])
+def test_elements_that_are_fixed_keep_their_level(tiny_resnet, moving):
+    """Only some inputs move: was "The levels are right" with all the others wrong by the radius."""
+    norm, levels, eps = KNOWN["CIFAR-10"], levels_of(), 3 / 255
+    mean, std = (np.array(x).reshape(3, 1, 1) for x in (norm.mean, norm.std))
+    ends = [np.where(moving, np.clip(levels / 255 + s * eps, 0, 1), levels / 255) for s in (-1, 1)]
+    lower, upper = (((end - mean) / std).astype(np.float32) for end in ends)
+    prop = Property(lower.ravel(), upper.ravel(), 2, 5, levels.shape, "patch.vnnlib")
+    inside = image_inside(prop, tiny_resnet)
+    assert (inside.images.levels[0] == levels).all()
+    assert f"Only {moving.mean():.1%} of the values may change" in inside.how
+
+
+def test_elements_of_several_radii_are_no_image_of_levels(tiny_resnet):
+    norm, levels = KNOWN["CIFAR-10"], levels_of()
+    eps = np.full(levels.shape, 3 / 255)
+    eps[0, 0, :4] = 2 / 255
+    mean, std = (np.array(x).reshape(3, 1, 1) for x in (norm.mean, norm.std))
+    ends = [np.clip(levels / 255 + s * eps, 0, 1) for s in (-1, 1)]
+    lower, upper = (((end - mean) / std).astype(np.float32) for end in ends)
+    inside = image_inside(Property(lower.ravel(), upper.ravel(), 2, 5, levels.shape, "two.vnnlib"), tiny_resnet)
+    assert "levels are right" not in inside.how
+
+
 def test_bounds_rounded_otherwise_give_the_right_levels(tiny_resnet):
     """A generator that computes in float64 and rounds last: no box of ours, and still that image."""
     norm, levels, eps = KNOWN["CIFAR-10"], levels_of(), 1.3 / 255

@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 
 from nbutils.core import ParameterError, Property, PropertyError
 from nbutils.networks import Network, open_network
-from nbutils.properties import gzip_bytes, parse_counterexample, read_counterexample, replay, write_counterexample
+from nbutils.properties import (
+    competition_reads,
+    gzip_bytes,
+    parse_counterexample,
+    read_counterexample,
+    replay,
+    write_counterexample,
+)
 
 BOX = Property(np.float32([-1, -1]), np.float32([1, 1]), label=0, classes=3, shape=(1, 1, 2), name="toy.vnnlib")
 FLOAT32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -210,3 +217,20 @@ def test_the_edge_of_the_tolerance_is_tolerated(side: int) -> None:
 def test_byte_order_mark_is_skipped(tmp_path: Path) -> None:
     (tmp_path / "bom").write_bytes(b"\xef\xbb\xbf" + TEXT_1.encode())
     assert np.array_equal(read_counterexample(tmp_path / "bom", BOX), point(0.5, -1))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("((X_0 1)\n(X_1 2)\n(Y_0 0)\n(Y_1 1))", ""),
+        ("sat\n((X_0 1) (X_1 2) (Y_0 0) (Y_1 1))", "line `sat`"),  # was: read without a word
+        ("((X_1 2) (X_0 1) (Y_0 0) (Y_1 1))", "X_1 stands where"),
+        ("((Y_0 0) (Y_1 1) (X_0 1) (X_1 2))", "Y_0 stands where"),
+        ("((X_0 1) (X_2 2) (X_10 3) (Y_0 0))", ""),
+        ("X float32 [1,1,1,2]\n1.0\n2.0\nY float32 [1,2]\n0.0\n1.0\n", ""),
+    ],
+)
+def test_what_the_competitions_reader_fails_on_is_said(text, said):
+    found = competition_reads(text)
+    assert said in found
+    assert bool(found) == bool(said)

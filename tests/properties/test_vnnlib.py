@@ -214,7 +214,7 @@ def test_a_declared_shape_is_the_networks() -> None:
     prop = Property(np.zeros(12, np.float32), np.ones(12, np.float32), 0, 2, (2, 2, 3), "p")
     text = write_text(prop, "2.0")
     assert read_text(text, name="p", shape=(2, 2, 3)).shape == (2, 2, 3)
-    match = r"p: declared shape of the input: found \(2, 2, 3\); allowed: \(3, 2, 2\), the network's"
+    match = r"p: declared shape of the input: found \(1, 2, 2, 3\); allowed: \(1, 3, 2, 2\), the network's"
     with pytest.raises(PropertyError, match=match):
         read_text(text, name="p", shape=(3, 2, 2))
 
