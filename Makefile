@@ -1,35 +1,39 @@
-# The two commands of the README are `make demo` and `make test`; each builds .venv when it is missing.
-# Needs Python 3.11 and pip. PYTHON=... names another interpreter.
+# `make demo` and `make test` are the two commands of the README; each builds .venv when it is missing.
+# Needs Python 3.11, 3.12 or 3.13 with pip. PYTHON=... names the interpreter.
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p && break; done)
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
-
-.PHONY: demo test test-all lab lint format notebooks regenerate bench pictures lock clean
-
 SEED ?= 0
 
-demo: $(READY)  ## the main job on the twenty embedded images: properties, instances.csv, report
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lab lint format notebooks regenerate bench pictures lock clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+demo: $(READY)  ## the main job on the twenty embedded images: report, properties, instances.csv (about two minutes)
 	$(RUN) -m nbutils notebook benchmark -p COUNT 3 -p LOOK_AT 17 -p RADII_IMAGES 4 \
 		-p SEED $(SEED) -p OUT_DIR vnnlib/demo \
 		--out runs/demo/benchmark.ipynb --report runs/demo/report.html --pictures runs/demo/pictures
-	@echo "instances vnnlib/demo"
+	@echo "report runs/demo/report.html, instances vnnlib/demo"
 
-test: $(READY)  ## the default suite
+test: $(READY)  ## the test suite (about eight minutes on two cores)
 	$(RUN) -m pytest
 
-test-all: $(READY)  ## the default suite and the slow tests
+test-all: $(READY)  ## the test suite and the slow tests
 	$(RUN) -m pytest -m ""
 
 lab: $(READY)  ## JupyterLab on the notebooks
 	$(RUN) -m jupyter lab --notebook-dir=. notebooks/benchmark.ipynb
 
-lint: $(READY)
+lint: $(READY)  ## ruff and mypy
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
 
-format: $(READY)
+format: $(READY)  ## put code and notebooks into the form that lint asks for
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 
@@ -47,15 +51,17 @@ pictures: demo  ## the README's picture, out of the demonstration's notebook
 bench: $(READY)  ## seconds and memory beside the network's raw passes
 	$(RUN) -m nbutils bench
 
-lock: $(READY)  ## rewrite constraints.txt from what is installed
+lock: $(READY)  ## write constraints.txt anew from what is installed
 	$(RUN) -m pip freeze --exclude-editable | grep -vi '^auto.lirpa' > constraints.txt
 
-clean:
+clean:  ## remove .venv, runs and vnnlib/demo
 	rm -rf $(VENV) runs vnnlib/demo
 
-$(READY): requirements.txt requirements-no-deps.txt constraints.txt pyproject.toml
-	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --requirement requirements.txt --constraint constraints.txt
-	$(RUN) -m pip install --quiet --no-deps --requirement requirements-no-deps.txt
-	$(RUN) -m pip install --quiet --no-deps --editable .
-	touch $@
+$(READY): requirements.txt requirements-no-deps.txt constraints.txt pyproject.toml tests/preflight.py
+	@test -n "$(PYTHON)" || { echo "No Python was found. Install Python 3.11, 3.12 or 3.13, or give PYTHON=path."; exit 2; }
+	@$(PYTHON) tests/preflight.py $(VENV)
+	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --disable-pip-version-check --progress-bar on --requirement requirements.txt --constraint constraints.txt
+	$(RUN) -m pip install --disable-pip-version-check --quiet --no-deps --requirement requirements-no-deps.txt
+	$(RUN) -m pip install --disable-pip-version-check --quiet --no-deps --editable .
+	@touch $@

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,7 @@ def _files(bench: WrittenBenchmark) -> Iterator[str]:
 
 def _entries(bench: WrittenBenchmark, normalizations: Mapping[str, Normalization]) -> Iterator[str]:
     for number, entry in enumerate(bench.manifest["instances"], 1):
-        yield _attempt(f"{MANIFEST}: instance {number}", lambda entry=entry: _entry(bench, entry, normalizations))
+        yield _attempt(f"{MANIFEST}: instance {number}", partial(_entry, bench, entry, normalizations))
 
 
 def _entry(bench: WrittenBenchmark, entry: Mapping[str, Any], normalizations: Mapping[str, Normalization]) -> str:
@@ -203,7 +204,7 @@ def _properties(bench: WrittenBenchmark) -> Iterator[str]:
             if path not in present:
                 yield f"{path}: missing"
                 continue
-            yield _attempt(path, lambda path=path, entry=entry, version=version: _property(bench, path, entry, version))
+            yield _attempt(path, partial(_property, bench, path, entry, version))
 
 
 def _property(bench: WrittenBenchmark, path: str, entry: Entry, version: str) -> str:
@@ -215,7 +216,7 @@ def _networks(bench: WrittenBenchmark) -> Iterator[str]:
     for base in bench.bases.values():
         for name, facts in sorted(bench.manifest.get("networks", {}).items()):
             path = f"{base}onnx/{name}.onnx{bench.suffix}"
-            yield _attempt(path, lambda path=path, name=name, facts=facts: _network(bench, path, name, facts))
+            yield _attempt(path, partial(_network, bench, path, name, facts))
     for name in sorted({entry.network for entry in bench.entries} - set(bench.manifest.get("networks", {}))):
         yield f"{MANIFEST}: network {name} of an instance is not among the networks"
 
@@ -238,7 +239,7 @@ def _judged(bench: WrittenBenchmark, entry: Entry, point: np.ndarray) -> tuple[i
 def _centres(bench: WrittenBenchmark) -> Iterator[str]:
     for entry in bench.entries:
         if entry.network in bench.networks:
-            yield _attempt(entry.property.name, lambda entry=entry: _centre(bench, entry))
+            yield _attempt(entry.property.name, partial(_centre, bench, entry))
 
 
 def _centre(bench: WrittenBenchmark, entry: Entry) -> str:
@@ -253,7 +254,7 @@ def _points(bench: WrittenBenchmark, points: Mapping[str, np.ndarray] | None) ->
     for entry in bench.entries:
         point = (points or {}).get(entry.property.name)
         if point is not None and entry.network in bench.networks:
-            yield _attempt(entry.property.name, lambda entry=entry, point=point: _point(bench, entry, point))
+            yield _attempt(entry.property.name, partial(_point, bench, entry, point))
 
 
 def _point(bench: WrittenBenchmark, entry: Entry, point: np.ndarray) -> str:

@@ -60,7 +60,7 @@ def swap_in(base: Path, fresh: Path, manifest: Mapping[str, Any]) -> None:
     stale = [path for path in known if path not in new and os.path.lexists(base / path)]
     replaced = [path for path in new if os.path.lexists(base / path)]
     for path in sorted({*stale, *replaced}):
-        _require_ours(base, path, known.get(path, set()) | {new.get(path)})
+        _require_ours(base, path, known.get(path, set()) | {new.get(path, "")})
     record, old = base / MANIFEST, fresh / "old"
     earlier = {path: sorted(hashes) for path, hashes in known.items()}
     # all that takes room on the disk comes first, so that from the first move on there are only moves
@@ -114,7 +114,7 @@ def _known(base: Path) -> dict[str, set[str]]:
     return known
 
 
-def _require_ours(base: Path, path: str, hashes: set[str | None]) -> None:
+def _require_ours(base: Path, path: str, hashes: set[str]) -> None:
     target = base / path
     plain = target.is_file() and not target.is_symlink() and not target.parent.is_symlink()
     if not plain or sha256(target.read_bytes()) not in hashes:

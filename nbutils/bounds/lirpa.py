@@ -39,6 +39,8 @@ from unittest import mock
 import numpy as np
 import torch
 
+from ..core import BoundsError
+
 FAILURES = (
     NotImplementedError,
     RuntimeError,
@@ -92,7 +94,13 @@ def library() -> types.ModuleType:
             stack.enter_context(mock.patch.object(utils, "_optimize_graph", optimize, create=True))
         if not hasattr(symbolic_helper, "_set_opset_version"):
             stack.enter_context(mock.patch.object(symbolic_helper, "_set_opset_version", _set_opset, create=True))
-        import auto_LiRPA
+        try:
+            import auto_LiRPA
+        except ModuleNotFoundError as error:  # 0.7.1 imports graphviz, which 0.3 does not
+            raise BoundsError(
+                f"auto_LiRPA: cannot be imported, the package {error.name} is missing. Install it: pip install "
+                f"{error.name}."
+            ) from error
 
         if not hasattr(torch._C.Node, "__getitem__"):
             torch._C.Node.__getitem__ = _exporter("symbolic_helper")._node_get

@@ -55,7 +55,7 @@ class Normalization:
             error=ImageError,
         )
         shape = (len(self.mean), 1, 1)
-        return np.float32(self.mean).reshape(shape), np.float32(self.std).reshape(shape)
+        return np.asarray(self.mean, np.float32).reshape(shape), np.asarray(self.std, np.float32).reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ class Box:
     def contains(self, points: np.ndarray) -> np.ndarray:
         """bool [N]: whether `points` [N, C, H, W] lie in their boxes, bounds included, no tolerance."""
         inside = (points >= self.lower) & (points <= self.upper)
-        return inside.reshape(len(self), -1).all(axis=1)
+        return np.asarray(inside.reshape(len(self), -1).all(axis=1))
 
     def __iter__(self) -> Iterator[Box]:
         return (self.take([row]) for row in range(len(self)))

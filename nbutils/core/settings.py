@@ -139,7 +139,7 @@ def parse_eps(text: str) -> float:
     return check_eps(value)
 
 
-def eps_from_255(steps: object) -> float:
+def eps_from_255(steps: Any) -> float:
     """Radius in pixel units from a number of 1/255 pixel steps (the notebooks' `EPS_255`)."""
     ok = isinstance(steps, (int, float)) and not isinstance(steps, bool) and 0 < steps < 255
     require(
@@ -153,10 +153,10 @@ def eps_from_255(steps: object) -> float:
         steps >= 0.05,
         "EPS_255",
         steps,
-        "a number of 1/255 pixel steps, 0.05 or more",  # type: ignore[operator]
+        "a number of 1/255 pixel steps, 0.05 or more",
         "write 1.0 for a radius of 1/255, not 1/255 itself",
     )
-    return check_eps(steps / 255)  # type: ignore[operator]
+    return check_eps(steps / 255)
 
 
 def check_method(method: object) -> None:

@@ -36,7 +36,8 @@ def of_table(entries: Sequence[Entry]) -> str:
 
 def of_zoo(entries: Sequence[Entry]) -> str:
     """Whether the published figures lie inside the measured intervals, and what that can mean."""
-    inside, outside = [], []
+    inside: list[str] = []
+    outside: list[str] = []
     for entry in entries:
         for name in (CLEAN, PGD, CROWN):
             figure, published = entry.measured(name), entry.published_accuracy(name)
@@ -95,7 +96,9 @@ def of_sample(entries: Sequence[Entry], sample: Sample) -> str:
     cards = {entry.name: entry for entry in entries}
     lines = []
     for name, figures in sample.figures.items():
-        inside, outside, silent = [], [], []
+        inside: list[str] = []
+        outside: list[str] = []
+        silent: list[str] = []
         for key, figure in figures.items():
             card = cards[name].measured(key)
             if card is None or not same_measure(key, card, figure):

@@ -18,6 +18,7 @@ from ..training import Step, TrainingLog, training_log
 def png(drawn: Figure | Axes, *, dpi: int = 110) -> bytes:
     """The figure of `drawn` as PNG bytes; equal figures give equal bytes (no date, no software version)."""
     figure = drawn if isinstance(drawn, Figure) else drawn.get_figure(root=True)
+    assert figure is not None, "axes that were taken out of their figure"
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()
@@ -42,7 +43,8 @@ class LiveCurves:
 
     def __init__(self, log: TrainingLog, *, seconds: float = 2.0) -> None:
         """Open the display with what is known of the run; `seconds` is the least time between two pictures."""
-        self.log, self.steps, self.seconds = log, [], seconds
+        self.log, self.seconds = log, seconds
+        self.steps: list[Step] = []
         self._due = 0.0
         self._handle = display(self._picture(), display_id=True)
 

@@ -23,7 +23,7 @@ LOOK_AGAIN = 1.0
 class WakefulChannel(AsyncZMQSocketChannel):
     """A channel that finds a message even when its announcement was lost."""
 
-    async def get_msg(self, timeout: float | None = None) -> dict[str, Any]:
+    async def get_msg(self, timeout: float | None = None) -> dict[str, Any]:  # type: ignore[override]
         """The next message; waits at most `timeout` seconds, for ever when None.
 
         Raises:

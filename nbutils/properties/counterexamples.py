@@ -97,7 +97,7 @@ def parse_counterexample(text: str, prop: Property, *, name: str) -> np.ndarray:
     read = _values_1 if lines[first].lstrip().startswith("(") else _values_2
     values = read(lines, prop, name)
     with np.errstate(over="ignore"):
-        point = np.float32(values)
+        point = np.asarray(values, np.float32)
     if not np.isfinite(point).all():
         raise fault(name, f"X_{int(np.flatnonzero(~np.isfinite(point))[0])} too large", "numbers that float32 can hold")
     return point.reshape(prop.shape)
@@ -159,7 +159,7 @@ def replay(network: Judge, prop: Property, x: np.ndarray) -> Replay:
     ahead = margin <= 0  # False for NaN
     where = "inside the box" if outside == 0 else f"{outside:.3g} outside the box (tolerance {INPUT_TOLERANCE:g})"
     what = f"class {rival} is level with or ahead of label {prop.label}" if ahead else f"label {prop.label} still leads"
-    verdict = "wrong"
+    verdict: Literal["correct", "correct_with_tolerance", "wrong"] = "wrong"
     if ahead and outside == 0:
         verdict = "correct"
     elif ahead and tolerated:

@@ -109,7 +109,7 @@ class _Draft:
             if low > high:
                 raise fault(f"{name}: {variables[i]}", f"lower bound {low} above upper bound {high}", "lower <= upper")
         with np.errstate(over="ignore"):
-            lower, upper = np.float32(self.lower), np.float32(self.upper)
+            lower, upper = np.asarray(self.lower, np.float32), np.asarray(self.upper, np.float32)
         beyond = np.flatnonzero(~(np.isfinite(lower) & np.isfinite(upper)))
         if len(beyond):
             i = int(beyond[0])
@@ -204,7 +204,8 @@ def _declared_2(source: Source) -> tuple[tuple[Declared, ...], dict[str, int], d
     tensors = [part for part in network[2:] if type(part) is Form]
     if len(tensors) != len(network) - 2 or [part.head for part in tensors] != ["declare-input", "declare-output"]:
         raise source.fail(network.line, allowed)
-    variables, elements = [], []
+    variables: list[Declared] = []
+    elements: list[dict[str, int]] = []
     for part in tensors:
         words = [re.sub(r"\s", "", word) if type(word) is str else "" for word in part[1:]]
         match = _TENSOR.fullmatch(words[1]) if len(words) in (2, 3) else None  # the third names the ONNX tensor
@@ -217,7 +218,7 @@ def _declared_2(source: Source) -> tuple[tuple[Declared, ...], dict[str, int], d
         elements.append({variable: i for i, variable in enumerate(names)})
     if tensors[0][1] == tensors[1][1]:
         raise source.fail(tensors[1].line, "different names for input and output")
-    return tuple(variables), *elements
+    return tuple(variables), elements[0], elements[1]
 
 
 def _counted(name: str, variable: str, count: int) -> None:

@@ -76,7 +76,7 @@ def require_published(network: PublishedNetwork, path: Path, data: bytes) -> Non
         "Gemm": ops["Gemm"],
         "input": ports(model, path).input_shape,
     }
-    wanted = {"parameters": network.parameters, "Conv": network.convolutions, "Gemm": 2}
+    wanted: dict[str, object] = {"parameters": network.parameters, "Conv": network.convolutions, "Gemm": 2}
     wanted["input"] = (3, dataset.side, dataset.side)
     hint = "This is another network under the published name"
     require(found == wanted, f"{path}: architecture", found, f"{wanted}, as published", hint, error=NetworkError)

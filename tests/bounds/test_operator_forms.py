@@ -46,7 +46,8 @@ def test_no_bound_above_a_margin_in_many_networks(form, place, tmp_path):
     "name",
     [
         "AveragePool padding", "AveragePool ceil_mode", "AveragePool 3 by 2", "PRelu a slope a channel",
-        "Pad by a value", "Pad channels", "Pad zeros on one side", "Slice crop", "Slice step", "Slice channels", "Sum of 3 branches",
+        "Pad by a value", "Pad channels", "Pad zeros on one side", "Slice crop", "Slice step", "Slice channels",
+        "Sum of 3 branches",
         "Clip 0.0 to 6.0", "Clip 0.25 to None", "Max constants", "Min of 2 branches", "head no bias", "head matmul",
         "HardSigmoid", "HardSwish",
     ],
