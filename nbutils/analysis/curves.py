@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -77,6 +77,7 @@ def radius_curve(
     *,
     attack: AttackConfig,
     bounds: Sequence[BoundsConfig],
+    watch: Callable[..., object] | None = None,
 ) -> RadiusCurve:
     """Attack and bound one image at every radius; all radii go through in one batch.
 
@@ -89,6 +90,7 @@ def radius_curve(
         eps_values: radii in pixel units, ascending.
         attack: settings of the attack at each radius.
         bounds: one setting a method.
+        watch: called on the way, as `run_attack` and `margin_bounds` do; what it raises ends the computation.
 
     Raises:
         ParameterError: for radii that do not ascend, or a method given twice.
@@ -106,7 +108,7 @@ def radius_curve(
     box = Box(*(np.concatenate([getattr(b, side) for b in boxes]) for side in ("lower", "upper", "center")))
     labels = np.full(len(eps), label, dtype=np.int64)
     natural = class_margins(network.judge(box.center[:1]), labels[:1]).smallest[0]
-    trace = run_attack(network, box, labels, [image_id] * len(eps), attack)
-    lower = {config.method: margin_bounds(network, box, labels, config).smallest for config in bounds}
+    trace = run_attack(network, box, labels, [image_id] * len(eps), attack, watch=watch)
+    lower = {config.method: margin_bounds(network, box, labels, config, watch=watch).smallest for config in bounds}
     tolerance = max((config.tolerance for config in bounds), default=1e-4)
     return RadiusCurve(eps, float(natural), trace.smallest, lower, tolerance, int(label), image_id)

@@ -97,6 +97,10 @@ def uniform_starts(batch: Batch, names: Sequence[Sequence[str | int]]) -> Tensor
     return torch.from_numpy(np.stack(rows)).to(batch.lower.device)
 
 
+Watch = Callable[[int, np.ndarray], object]
+"""Is told of every step, the start included: its number, and the smallest margins [B, R] there, logits."""
+
+
 def sign_steps(length: Tensor) -> Rule:
     """Steps of `length` [B, 1, C, H, W] against the sign of the gradient."""
     return lambda step, x, losses, gradient: x - length * gradient.sign()
@@ -192,6 +196,7 @@ def trace(
     keep_paths: bool = False,
     progress: bool = False,
     images_per_pass: int = 1,
+    watch: Watch | None = None,
 ) -> AttackTrace:
     """Run `stages` in the boxes of N images; restarts of all stages share the axis R, in the order of stages.
 
@@ -223,6 +228,8 @@ def trace(
             for step, (x, margin, loss) in enumerate(descent):
                 seen.append((margin, loss))
                 best.update(x, margin)
+                if watch is not None:
+                    watch(step, margin.cpu().numpy())
                 if paths is not None:
                     live = rows[last >= step]
                     paths[live, step, columns] = x.cpu().numpy()[last >= step]
@@ -264,6 +271,7 @@ def run_attack(
     progress: bool = False,
     images_per_pass: int = 1,
     every_step: bool = False,
+    watch: Watch | None = None,
 ) -> AttackTrace:
     """Projected gradient descent on the class margin in the boxes of N images.
 
@@ -279,6 +287,7 @@ def run_attack(
         progress: show a progress bar.
         images_per_pass: images computed together; for throughput on CUDA.
         every_step: compute steps that are known to repeat (see `descend`), too: the same trace, for benchmarks.
+        watch: called after each step with its number and the margins [B, R] there; what it raises ends the attack.
 
     Raises:
         ParameterError: the shapes disagree with each other or with the network, or a label is no class.
@@ -301,6 +310,7 @@ def run_attack(
         keep_paths=keep_paths,
         progress=progress,
         images_per_pass=images_per_pass,
+        watch=watch,
     )
 
 

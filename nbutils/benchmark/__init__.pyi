@@ -1,6 +1,9 @@
 from . import generation as generation
 from .audit import AuditReport as AuditReport, audit_benchmark as audit_benchmark
-from .export import LIMIT_SECONDS as LIMIT_SECONDS, check_form as check_form, export_benchmark as export_benchmark
+from .export import (
+    LIMIT_SECONDS as LIMIT_SECONDS, ExportReport as ExportReport, check_form as check_form,
+    export_benchmark as export_benchmark,
+)
 from .generation import Draw as Draw
 from .manifest import sha256 as sha256
 from .regeneration import (

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -51,6 +51,8 @@ class BoundEngine:
         self._device = network.device
         self._input_shape = network.input_shape
         self._classes = network.classes
+        self.watch: Callable[[str, int, int], object] | None = None  # told of each chunk; what it raises ends the run
+        self._layer = (0, 0)
         self._patches: dict[str, bool] = {}
         # batch norms right behind convolutions become part of them: fewer passes over the coefficients
         twin = faithful(folded(network.module), network.input_shape, network.name)
@@ -205,6 +207,8 @@ class BoundEngine:
         ends = tuple(torch.as_tensor(side).to(self._device) for side in (box.lower, box.upper))
         sweep = self._affine.sweep(ends) if self._numbers and self._affine.usable else None
         for name in names[len(done) :]:
+            self._layer = (len(done) + 1, len(names))
+            self._tell()
             low, up = self._cheaply(x, ends, done, name, sweep, memory_gb)
             shape, low, up = low.shape, low.flatten(), up.flatten()
             first = torch.where(values[name].flatten() < 0, -1.0, 1.0)
@@ -257,9 +261,14 @@ class BoundEngine:
         specify = lirpa.signed_patches if patches else row_trials.signed_rows
         parts = []
         for some, sides in zip(rows.split(chunk), signs.split(chunk), strict=True):
+            self._tell()
             call = {"C": specify(some, sides, shape), "final_node_name": name, "bound_upper": False}
             parts.append(self._compute(x, known, method="backward", **call)[0].flatten())
         return torch.cat(parts)
+
+    def _tell(self) -> None:
+        if self.watch is not None:
+            self.watch("layer", *self._layer)
 
     def _takes_patches(self, name: str, known: dict[str, Interval], chunk: int) -> bool:
         """Whether rows of the layer `name` go as patches: where a trial gives the same bounds as whole images.

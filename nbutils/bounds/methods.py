@@ -30,6 +30,7 @@ def margin_bounds(
     *,
     layers: bool = False,
     only_last: bool = False,
+    watch: Callable[[str, int, int], object] | None = None,
 ) -> MarginBounds:
     """Lower bounds of all class margins over `box`, by `config.method`, in network input space.
 
@@ -43,6 +44,8 @@ def margin_bounds(
             network trained on large boxes, radius 1/255, that was a fifth of the time for bounds 1 to 2 % lower: in
             front of a few dense neurons intervals lost nearly everything that they lose. On CIFAR100_resnet_small,
             trained on tiny boxes, it is a twentieth of the time and proves nothing.
+        watch: called before each chunk of rows with a word, the number of the layer and that of all; what it raises
+            ends the computation.
 
     Returns:
         Bounds [N, K-1]. A bound that overflowed or came out as NaN is minus infinity: never a proof.
@@ -61,11 +64,14 @@ def margin_bounds(
     for row, single in enumerate(box):
         start = time.perf_counter()
         wanted = torch.from_numpy(specification(labels[row : row + 1], network.classes)).to(network.device)
+        engine.watch = watch
         try:
             values, hidden = engine.run(single, wanted, config, only_last)
         except lirpa.FAILURES as error:
             _ENGINES.pop(network.module, None)  # its state is unknown now
             raise BoundsError(lirpa.failure(network.name, config.method, error)) from error
+        finally:
+            engine.watch = None
         values = values.cpu().numpy()
         lower[row] = np.where(np.isfinite(values), values, -np.inf)
         if (lower[row] > config.tolerance).all():

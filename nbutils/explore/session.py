@@ -6,7 +6,7 @@ Everything costly is computed on first use and kept by image and method. Noteboo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -122,6 +122,14 @@ class Session(traitlets.HasTraits):
             )
         return self._bounds[key]
 
+    def keep(self, row: int, *, trace: AttackTrace | None = None, bounds: MarginBounds | None = None) -> None:
+        """Keep what was computed elsewhere of the image at `row`, as `trace` and `bounds` would compute it."""
+        key = self.images.ids[row]
+        if trace is not None:
+            self._traces[key] = trace
+        if bounds is not None:
+            self._bounds[key, bounds.method] = bounds
+
     def known_bounds(self, row: int) -> list[MarginBounds]:
         """Bounds of one image computed so far, cheapest method first."""
         return [self._bounds[key] for m in METHODS if (key := (self.images.ids[row], m)) in self._bounds]
@@ -144,10 +152,13 @@ class Session(traitlets.HasTraits):
         """Verdicts of the chosen images, in the images' order."""
         return choose_indices(self.verdicts, self.chosen)
 
-    def radius_curve(self, row: int, factors: Sequence[float]) -> RadiusCurve:
+    def radius_curve(
+        self, row: int, factors: Sequence[float], watch: Callable[..., object] | None = None
+    ) -> RadiusCurve:
         """Margins of one image at `factors` times the session's radius, bounded by the session's method.
 
-        The attack is a lighter one, 40 steps and 5 restarts at most, because it runs at every radius.
+        The attack is a lighter one, 40 steps and 5 restarts at most, because it runs at every radius. `watch` is called
+        on the way; what it raises ends the computation.
         """
         attack = self.config.attack
         return radius_curve(
@@ -159,6 +170,7 @@ class Session(traitlets.HasTraits):
             [self.config.eps * factor for factor in factors],
             attack=replace(attack, steps=min(attack.steps, 40), restarts=min(attack.restarts, 5)),
             bounds=[replace(self.config.bounds, method=self.method)],
+            watch=watch,
         )
 
     def chosen_instances(self, timeout: float) -> list[Instance]:

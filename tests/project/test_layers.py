@@ -17,7 +17,8 @@ ORDER = (
 # Libraries that exactly these modules may import.
 DOORS = {
     "auto_LiRPA": {"bounds/lirpa"},
-    "ipywidgets": {"explore/widgets"},
+    "ipywidgets": {"explore/widgets", "explore/panel"},
+    "anywidget": {"explore/picture"},
     "papermill": {"notebook/runner"},
     "nbconvert": {"notebook/runner"},
     "jupyter_client": {"notebook/kernel_manager"},

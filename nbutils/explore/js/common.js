@@ -1,0 +1,125 @@
+// What every picture shares: SVG elements, scales, axes, a tooltip, and how a widget keeps its view drawn.
+
+const NS = "http://www.w3.org/2000/svg";
+
+/** An SVG element. @param {string} tag @param {Object} attributes @param {Node[]} children */
+export function svg(tag, attributes = {}, children = []) {
+  const element = document.createElementNS(NS, tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+/** An HTML element. @param {string} tag @param {Object} attributes @param {(Node|string)[]} children */
+export function html(tag, attributes = {}, children = []) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+/** Text in the ink of the theme. */
+export function label(x, y, text, attributes = {}) {
+  const element = svg("text", { x, y, class: "nb-text", ...attributes });
+  element.textContent = text;
+  return element;
+}
+
+/** A map from [a, b] to [c, d]. @returns {(value: number) => number} */
+export function scale(a, b, c, d) {
+  const slope = (d - c) / (b - a || 1);
+  return (value) => c + (value - a) * slope;
+}
+
+/** About `count` round numbers between a and b. @returns {number[]} */
+export function ticks(a, b, count = 6) {
+  const raw = (b - a) / count || 1;
+  const power = 10 ** Math.floor(Math.log10(raw));
+  const step = [1, 2, 5, 10].map((n) => n * power).find((s) => s >= raw);
+  const found = [];
+  for (let n = Math.ceil(a / step); n * step <= b + 1e-9; n += 1) found.push(Number((n * step).toPrecision(12)));
+  return found;
+}
+
+/** A number with its sign, two digits. */
+export function signed(value) {
+  if (value === null || value === undefined) return "not known";
+  return (value < 0 ? "\u2212" : "+") + Math.abs(value).toFixed(Math.abs(value) < 100 ? 2 : 0);
+}
+
+/** Axis along the bottom with grid lines up to `top`. */
+export function bottomAxis(x, from, to, y, top, title) {
+  const parts = ticks(from, to).map((value) =>
+    svg("g", {}, [
+      svg("line", { x1: x(value), x2: x(value), y1: y, y2: top, class: "nb-grid" }),
+      label(x(value), y + 14, String(value).replace("-", "\u2212"), { "text-anchor": "middle" }),
+    ]),
+  );
+  return svg("g", { "aria-hidden": "true" }, [
+    ...parts, label((x(from) + x(to)) / 2, y + 30, title, { "text-anchor": "middle", class: "nb-text nb-faint" }),
+  ]);
+}
+
+/** Axis at the left with grid lines to `right`. */
+export function leftAxis(y, from, to, x, right, title) {
+  const parts = ticks(from, to, 5).map((value) =>
+    svg("g", {}, [
+      svg("line", { x1: x, x2: right, y1: y(value), y2: y(value), class: "nb-grid" }),
+      label(x - 6, y(value) + 4, String(value).replace("-", "\u2212"), { "text-anchor": "end" }),
+    ]),
+  );
+  return svg("g", { "aria-hidden": "true" }, [...parts, label(x, y(to) - 8, title, { class: "nb-text nb-faint" })]);
+}
+
+/** A box with text that follows the pointer. Elements with `data-tip` show theirs. */
+export function tooltip(root) {
+  const tip = html("div", { class: "nb-tip", role: "status" });
+  root.append(tip);
+  root.addEventListener("pointermove", (event) => {
+    const owner = event.target.closest ? event.target.closest("[data-tip]") : null;
+    tip.style.display = owner ? "block" : "none";
+    if (!owner) return;
+    tip.textContent = owner.dataset.tip;
+    const frame = root.getBoundingClientRect();
+    tip.style.left = `${Math.min(event.clientX - frame.left + 12, Math.max(0, frame.width - 220))}px`;
+    tip.style.top = `${event.clientY - frame.top + 14}px`;
+  });
+  root.addEventListener("pointerleave", () => { tip.style.display = "none"; });
+}
+
+/** Report a click to Python: a counter makes equal clicks differ. */
+export function pick(model, what) {
+  const count = (model.get("picked").count || 0) + 1;
+  model.set("picked", { ...what, count });
+  model.save_changes();
+}
+
+/**
+ * Draw the model's view into `el` now and whenever it changes.
+ * A view is {state, message?, data?}: "empty", "running", "stale", "failed" or "ready".
+ * @param {(model: any, data: any, frame: {width: number, height: number}) => Node[]} draw
+ */
+export function picture(draw) {
+  function render({ model, el }) {
+    el.classList.add("nb-picture");
+    const root = html("div", { class: "nb-root", role: "img" });
+    el.append(root);
+    function redraw() {
+      const view = model.get("view");
+      const frame = { width: model.get("width"), height: model.get("height") };
+      root.replaceChildren();
+      root.dataset.state = view.state || "empty";
+      const note = html("div", { class: "nb-note" }, [view.message || ""]);
+      if (view.message) root.append(note);
+      if (view.data) {
+        root.setAttribute("aria-label", `${view.message ? `${view.message}. ` : ""}${view.data.alt || ""}`);
+        root.append(...draw(model, view.data, frame));
+        tooltip(root);
+      } else root.setAttribute("aria-label", view.message || "nothing yet");
+    }
+    model.on("change:view", redraw);
+    redraw();
+    return () => model.off("change:view", redraw);
+  }
+  return { render };
+}

@@ -1,0 +1,60 @@
+// The margin ladder: one row a rival; circle natural, cross attacked, nested bars what each method proves.
+import { bottomAxis, html, label, pick, picture, scale, signed, svg } from "./common.js";
+
+const LEFT = 150, RIGHT = 84, TOP = 34, ROW = 30;
+
+/** One ladder. @param {any} model @param {any} data view of `ladder_view` @param {number} width @param {number[]} limits */
+function ladder(model, data, width, limits, title) {
+  const rows = data.rungs.length, height = TOP + rows * ROW + 38;
+  const x = scale(limits[0], limits[1], LEFT, width - RIGHT), bottom = TOP + rows * ROW;
+  const parts = [
+    label(8, 18, title ? `${title}: ${data.title}` : data.title, { class: "nb-text nb-title" }),
+    svg("rect", { x: LEFT, y: TOP, width: Math.max(0, x(0) - LEFT), height: rows * ROW, class: "nb-breach" }),
+    bottomAxis(x, limits[0], limits[1], bottom, TOP, "margin, logits: right of zero is proved"),
+    svg("line", { x1: x(0), x2: x(0), y1: TOP, y2: bottom, class: "nb-zero" }),
+  ];
+  data.rungs.forEach((rung, number) => {
+    const y = TOP + number * ROW + ROW / 2, followed = rung.rival === data.follow;
+    const tip = [`${rung.name}: natural ${signed(rung.natural)}`, rung.attacked === null ? "" : `PGD ${signed(rung.attacked)}`,
+      ...data.methods.map((method, i) => `${data.look.method[method].name} at least ${signed(rung.lower[i])}`)];
+    const row = svg("g", { class: "nb-row", tabindex: 0, role: "button", "data-rival": rung.rival,
+      "data-tip": tip.filter(Boolean).join(", "), "aria-label": `${tip.filter(Boolean).join(", ")}. ${rung.state || ""}` });
+    row.append(svg("rect", { x: 0, y: y - ROW / 2, width, height: ROW, class: followed ? "nb-follow" : "nb-hit" }));
+    row.append(label(LEFT - 8, y + 4, rung.name, { "text-anchor": "end" }));
+    data.methods.forEach((method, i) => {
+      const look = data.look.method[method], h = ROW * look.height;
+      const from = Math.max(limits[0], rung.lower[i] === null ? limits[0] : rung.lower[i]);
+      const seen = rung.attacked === null ? rung.natural : Math.min(rung.natural, rung.attacked);
+      row.append(svg("rect", { x: x(from), y: y - h / 2, width: Math.max(1, x(seen) - x(from)), height: h, fill: look.color,
+        "data-bound": rung.lower[i], "data-method": method }));
+    });
+    if (rung.attacked !== null) {
+      const a = x(rung.attacked);
+      row.append(svg("path", { d: `M${a - 5},${y - 5}L${a + 5},${y + 5}M${a - 5},${y + 5}L${a + 5},${y - 5}`, class: "nb-cross" }));
+    }
+    row.append(svg("circle", { cx: x(rung.natural), cy: y, r: 5, class: "nb-dot" }));
+    if (rung.state) {
+      const mark = data.look.rival[rung.state];
+      row.append(label(width - RIGHT + 8, y + 4, `${mark.glyph} ${rung.state}`, { class: "nb-text" }));
+    }
+    const follow = () => pick(model, { rival: rung.rival });
+    row.addEventListener("click", follow);
+    row.addEventListener("keydown", (event) => { if (event.key === "Enter") follow(); });
+    parts.push(row);
+  });
+  return svg("svg", { viewBox: `0 0 ${width} ${height}`, width: "100%", class: "nb-svg" }, parts);
+}
+
+function legend(data) {
+  const items = data.methods.map((m) => html("span", { class: "nb-key" }, [
+    html("i", { style: `background:${data.look.method[m].color}` }), data.look.method[m].name]));
+  return html("div", { class: "nb-legend" }, ["\u25cb natural", " \u2715 lowest of PGD ", ...items,
+    data.note ? ` ${data.note}` : ""]);
+}
+
+export default picture((model, data, frame) => {
+  const both = data.other ? [data, data.other] : [data];
+  const limits = [Math.min(...both.map((d) => d.limits[0])), Math.max(...both.map((d) => d.limits[1]))];
+  const drawn = both.map((d) => ladder(model, { ...d, look: data.look, follow: data.follow }, frame.width, limits, d.network));
+  return [...drawn, legend(data)];
+});

@@ -1,0 +1,38 @@
+// The whole set: how many images have each status, and how their natural margins are spread; a bar filters the strip.
+import { bottomAxis, label, pick, picture, scale, svg } from "./common.js";
+
+const LEFT = 130, RIGHT = 20;
+
+export default picture((model, data, frame) => {
+  const { width } = frame, names = Object.keys(data.counts), most = Math.max(1, ...Object.values(data.counts));
+  const x = scale(0, most, LEFT, width - RIGHT - 60);
+  const parts = [label(8, 18, data.alt, { class: "nb-text nb-title" })];
+  names.forEach((name, number) => {
+    const y = 34 + number * 30, look = data.look.status[name], count = data.counts[name];
+    const bar = svg("g", { class: "nb-row", tabindex: 0, role: "button", "data-status": name, "aria-label": `show ${count} ${name}`,
+      "data-tip": `${count} of ${data.total} images are ${name}; click to show them` }, [
+      svg("rect", { x: 0, y, width, height: 30, class: "nb-hit" }),
+      label(LEFT - 8, y + 20, `${look.glyph} ${name}`, { "text-anchor": "end" }),
+      svg("rect", { x: LEFT, y: y + 5, width: Math.max(1, x(count) - LEFT), height: 20, fill: look.color }),
+      label(x(count) + 6, y + 20, String(count)),
+    ]);
+    bar.addEventListener("click", () => pick(model, { status: name }));
+    parts.push(bar);
+  });
+  const top = 184, bottom = 320, edges = data.edges;
+  const bx = scale(edges[0], edges[edges.length - 1], LEFT, width - RIGHT);
+  const totals = edges.slice(1).map((_, bin) => names.reduce((sum, name) => sum + data.bins[name][bin], 0));
+  const by = scale(0, Math.max(1, ...totals), bottom, top);
+  parts.push(label(8, top - 10, "natural margins", { class: "nb-text nb-title" }));
+  parts.push(bottomAxis(bx, edges[0], edges[edges.length - 1], bottom, top, "smallest margin at the image, logits"));
+  edges.slice(1).forEach((edge, bin) => {
+    let base = 0;
+    for (const name of names) {
+      const count = data.bins[name][bin];
+      if (count) parts.push(svg("rect", { x: bx(edges[bin]) + 1, width: bx(edge) - bx(edges[bin]) - 2, y: by(base + count),
+        height: by(base) - by(base + count), fill: data.look.status[name].color, "data-tip": `${count} ${name}` }));
+      base += count;
+    }
+  });
+  return [svg("svg", { viewBox: `0 0 ${width} 360`, width: "100%", class: "nb-svg" }, parts)];
+});

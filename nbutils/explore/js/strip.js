@@ -1,0 +1,43 @@
+// Thumbnails with label and status; a click or the arrow keys choose. Other keys are handed to Python.
+import { html, pick, picture } from "./common.js";
+
+const KEYS = ["a", "b", "c", " ", "[", "]", "?"];
+
+export default picture((model, data) => {
+  const { sheet, tiles } = data, side = 48;
+  const grid = html("div", { class: "nb-strip", tabindex: 0, role: "listbox", "aria-label": `${tiles.length} images` });
+  tiles.forEach((tile, number) => {
+    const col = tile.row % sheet.columns, row = Math.floor(tile.row / sheet.columns);
+    const mark = tile.status ? data.look.status[tile.status] : null;
+    const item = html("div", { class: `nb-tile${tile.row === data.selected ? " nb-selected" : ""}`, role: "option",
+      "aria-selected": tile.row === data.selected, "data-row": tile.row, "data-number": number,
+      title: `image ${tile.index}, ${tile.label}${tile.status ? `, ${tile.status}` : ""}` }, [
+      html("div", { class: "nb-thumb", style: `width:${side}px;height:${side}px;background-image:url(${sheet.url});` +
+        `background-size:${sheet.columns * side}px ${sheet.rows * side}px;background-position:-${col * side}px -${row * side}px` }),
+      html("div", { class: "nb-name" }, [tile.label]),
+      html("div", { class: "nb-status", style: mark ? `color:${mark.ink};background:${mark.color}33` : "" },
+        [mark ? `${mark.glyph} ${tile.status}` : "not settled"]),
+    ]);
+    if (tile.basket) item.append(html("div", { class: "nb-basket", title: "in the basket" }, ["\u2605"]));
+    item.addEventListener("click", () => { grid.focus(); pick(model, { row: tile.row }); });
+    grid.append(item);
+  });
+  grid.addEventListener("keydown", (event) => {
+    const at = tiles.findIndex((tile) => tile.row === data.selected);
+    const across = Math.max(1, Math.floor(grid.clientWidth / (side + 33)));
+    const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: across, ArrowUp: -across }[event.key];
+    if (step !== undefined && tiles[at + step]) pick(model, { row: tiles[at + step].row });
+    else if (KEYS.includes(event.key)) pick(model, { key: event.key });
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  const counts = Object.entries(data.counts).filter(([, n]) => n).map(([name, n]) => html("span", { class: "nb-count" },
+    [`${data.look.status[name].glyph} ${n} ${name}`]));
+  requestAnimationFrame(() => {
+    const chosen = grid.querySelector(".nb-selected");
+    if (chosen) chosen.scrollIntoView({ block: "nearest" });
+    if (data.focus) grid.focus({ preventScroll: true });
+  });
+  return [grid, html("div", { class: "nb-legend" }, counts.length ? counts : ["nothing settled yet"])];
+});

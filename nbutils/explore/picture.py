@@ -1,0 +1,41 @@
+"""The browser's side of a picture: a view goes out, what was clicked comes back. Draws nothing itself."""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+
+import anywidget
+import traitlets
+
+FOLDER = Path(__file__).parent / "js"
+PICTURES = ("strip", "image", "ladder", "trajectories", "radius", "set")
+
+
+@functools.cache
+def module(name: str) -> str:
+    """The ES module of a picture as one text: what it imports from `common.js` stands before it."""
+    own = (FOLDER / f"{name}.js").read_text(encoding="utf-8")
+    common = (FOLDER / "common.js").read_text(encoding="utf-8")
+    own = re.sub(r'^import \{[^}]*\} from "\./common\.js";\n', "", own, flags=re.MULTILINE)
+    return re.sub(r"^export function", "function", common, flags=re.MULTILINE) + own
+
+
+class Picture(anywidget.AnyWidget):
+    """One picture that can be touched.
+
+    `view` is {state, message, data}: state is `empty`, `running`, `stale`, `failed` or `ready`, data a resolved view.
+    `picked` is what was clicked, with a counter, so that equal clicks differ.
+    """
+
+    view = traitlets.Dict().tag(sync=True)
+    picked = traitlets.Dict().tag(sync=True)
+    width = traitlets.Int(640).tag(sync=True)
+    height = traitlets.Int(360).tag(sync=True)
+
+    _css = (FOLDER / "explorer.css").read_text(encoding="utf-8")
+
+    def __init__(self, name: str, **more: object) -> None:
+        """`name` is one of `PICTURES`."""
+        super().__init__(_esm=module(name), **more)

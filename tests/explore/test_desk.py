@@ -1,0 +1,182 @@
+"""The explorer without a screen: jobs, the desk and the panel's answers."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from nbutils import load_images
+from nbutils.core import ParameterError
+from nbutils.explore import Cancelled, Desk, Job, Jobs, Panel
+
+
+def quick(name="job", work=lambda job: None):
+    return Job(name, work)
+
+
+def threads():
+    return [thread for thread in threading.enumerate() if thread.name == "nbutils-explorer"]
+
+
+def test_jobs_run_in_turn_and_leave_no_thread():
+    order, jobs = [], Jobs()
+    started = [jobs.start(quick(str(n), lambda job: order.append(job.name))) for n in range(5)]
+    assert jobs.wait(10)
+    assert order == ["0", "1", "2", "3", "4"]
+    assert {job.state for job in started} == {"done"}
+    assert not threads()
+
+
+def test_a_cancelled_job_ends_at_its_next_report_and_a_waiting_one_never_begins():
+    jobs, began = Jobs(), threading.Event()
+
+    def forever(job):
+        while True:
+            began.set()
+            job.report("going on")
+            time.sleep(0.01)
+
+    first, second = jobs.start(quick("first", forever)), jobs.start(quick("second"))
+    assert began.wait(5)
+    at = time.monotonic()
+    jobs.cancel()
+    assert jobs.wait(5)
+    assert time.monotonic() - at < 0.5
+    assert (first.state, second.state) == ("cancelled", "cancelled")
+    with pytest.raises(Cancelled):
+        first.report()
+
+
+def test_a_failure_is_kept_and_the_next_job_runs():
+    jobs = Jobs()
+    first = jobs.start(quick("first", lambda job: 1 / 0))
+    second = jobs.start(quick("second"))
+    assert jobs.wait(5)
+    assert (first.state, type(first.error), second.state) == ("failed", ZeroDivisionError, "done")
+
+
+@pytest.fixture
+def desk(small_network):
+    return Desk(small_network, load_images("embedded"), steps=8, restarts=3)
+
+
+@pytest.fixture
+def panel(desk, tmp_path):
+    made = Panel(desk, out=tmp_path / "explored")
+    assert made.jobs.wait(60)
+    yield made
+    made.close()
+    assert not threads()
+
+
+def test_what_is_cheap_is_there_at_once_and_the_rest_is_told_how_to_get(panel):
+    began = time.perf_counter()
+    panel.choose(17)
+    assert time.perf_counter() - began < 1.0
+    assert panel.jobs.wait(60)
+    view = panel.pictures["ladder"].view["data"]
+    assert view["methods"] == ["ibp", "crown-ibp"]
+    assert panel.pictures["trajectories"].view["state"] == "empty"
+    assert "Attack" in panel.pictures["trajectories"].view["message"]
+
+
+def test_an_attack_is_the_sessions_own(panel):
+    panel.choose(17)
+    panel.attack()
+    assert panel.jobs.wait(60)
+    found = panel.desk.trace()
+    fresh = Desk(panel.desk.session().network, panel.desk.images, steps=8, restarts=3).session().trace(17)
+    np.testing.assert_array_equal(found.margins, fresh.margins)
+    data = panel.pictures["trajectories"].view["data"]
+    assert data["done"]
+    np.testing.assert_allclose(data["margins"], found.margins[0], rtol=1e-5)
+
+
+def test_another_radius_makes_the_attack_stale_and_back_again_it_is_there(panel):
+    panel.choose(17)
+    panel.attack()
+    panel.jobs.wait(60)
+    panel.eps.value = 2.0
+    view = panel.pictures["trajectories"].view
+    assert (view["state"], "1.00/255" in view["message"]) == ("stale", True)
+    panel.eps.value = 1.0
+    assert panel.pictures["trajectories"].view["state"] == "ready"
+    panel.jobs.wait(60)
+
+
+def test_errors_stand_in_the_panel(panel):
+    panel.buttons["export"].click()
+    assert "basket: found" in panel.progress.value
+    with pytest.raises(ParameterError, match="row: found 99"):
+        panel.choose(99)
+    panel.pictures["strip"].picked = {"row": 99, "count": 1}
+    assert "row: found 99" in panel.progress.value
+
+
+def test_only_open_images_of_the_basket_are_exported(panel, tmp_path):
+    panel.eps.value = 1.0
+    panel.settle()
+    assert panel.jobs.wait(120)
+    statuses = {v.index: v.status for v in panel.desk.settled().values()}
+    chosen = [next(i for i, s in statuses.items() if s == wanted) for wanted in ("open", "verified")]
+    for index in chosen:
+        panel.choose(panel.desk.session().row_of(index))
+        panel.toggle()
+    panel.export()
+    rows = (tmp_path / "explored" / "1.0" / "instances.csv").read_text().splitlines()
+    assert len(rows) == 1
+    assert f"_idx_{chosen[0]}_" in rows[0]
+
+
+def test_fifty_random_actions_end_where_a_fresh_panel_with_these_settings_is(panel):
+    rng = np.random.default_rng(7)
+    for _ in range(50):
+        act = rng.integers(0, 7)
+        if act <= 1:
+            panel.choose(int(rng.integers(0, 20)))
+        elif act == 2:
+            panel.eps.value = float(rng.choice([0.5, 1.0, 2.0]))
+        elif act == 3:
+            panel.attack()
+        elif act == 4:
+            panel.cancel()
+        elif act == 5:
+            panel.pictures["ladder"].picked = {"rival": int(rng.integers(0, 99)), "count": int(rng.integers(1, 10**6))}
+        else:
+            panel.toggle()
+    panel.cancel()
+    assert panel.jobs.wait(60)
+    assert not panel.failure
+    row, eps = panel.desk.row, panel.desk.eps_255
+    panel.choose(row)
+    assert panel.jobs.wait(60)
+    other = Panel(Desk(panel.desk.session().network, panel.desk.images, eps_255=eps, steps=8, restarts=3))
+    other.choose(row)
+    assert other.jobs.wait(60)
+    if panel.desk.trace() is not None:
+        other.attack()
+        assert other.jobs.wait(60)
+    assert panel.pictures["ladder"].view == other.pictures["ladder"].view
+    assert panel.pictures["image"].view == other.pictures["image"].view
+    other.close()
+
+
+def test_crown_on_the_large_network_is_cancelled_in_half_a_second():
+    desk = Desk("CIFAR100_resnet_large", load_images("embedded"), device="cpu")
+    panel = Panel(desk)
+    assert panel.jobs.wait(120)
+    job = panel.bound("crown")
+    end = time.monotonic() + 60
+    while "layer" not in job.progress and time.monotonic() < end:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    at = time.monotonic()
+    panel.cancel()
+    assert panel.jobs.wait(20)
+    took = time.monotonic() - at
+    assert job.state == "cancelled"
+    assert took < 2, took  # half a second on a quiet machine: a chunk of rows is the unit
+    panel.close()

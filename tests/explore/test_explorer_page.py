@@ -1,0 +1,101 @@
+"""The explorer in a real JupyterLab page: everything a hand can do, and no error in the console."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+from lab import Notebook, chromium, needs_chromium, server
+
+ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = [pytest.mark.browser, needs_chromium]
+
+
+@pytest.fixture
+def page(tmp_path):
+    notebook = nbformat.read(ROOT / "notebooks" / "explore.ipynb", as_version=4)
+    for cell in notebook.cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            out = json.dumps(str(tmp_path / "exported"))
+            cell.source = cell.source.replace('"vnnlib/explored"', out).replace("= 100  #", "= 40  #")
+    notebook.cells = [cell for cell in notebook.cells if "figure" not in cell.metadata.get("tags", [])]
+    (tmp_path / "lab").mkdir()
+    nbformat.write(notebook, tmp_path / "lab" / "explore.ipynb")
+    with server(tmp_path / "lab", tmp_path) as address, chromium(tmp_path) as browser:
+        yield Notebook(browser, address, "explore.ipynb")
+
+
+def test_everything_a_hand_can_do(page, tmp_path):
+    page.run_all()
+    page.until("the strip", "return document.querySelectorAll('.nb-tile').length === 20")
+    page.until("bounds of the first image", "return document.querySelectorAll('[data-method=crown-ibp]').length > 0")
+
+    page.click("[data-row='17']")
+    page.until("the image clicked", "return document.body.textContent.includes('image 17:')")
+    page.keys(".nb-strip", "\ue014")  # arrow to the right
+    page.until("the next image", "return document.body.textContent.includes('image 18:')")
+    page.keys(".nb-strip", "\ue012")
+    page.until("the image before", "return document.body.textContent.includes('image 17:')")
+
+    page.keys(".nb-strip", "a")
+    page.until("an attack with its slider", "return !!document.querySelector('.nb-slider')")
+    page.click(".widget-tab .lm-TabBar-tab", 1)
+    script = (
+        "const s = [...document.querySelectorAll('.nb-slider')].find(e => e.offsetParent); s.value = 3;"
+        "s.dispatchEvent(new Event('input')); return s.parentElement.querySelector('g[data-step]').dataset.step === '3'"
+    )
+    page.until("step 3 of the replay", script)
+
+    page.click(".widget-tab .lm-TabBar-tab", 0)
+    page.click("[data-rival]", 1)
+    page.until("the rival followed", "return !!document.querySelector('.nb-follow')")
+    page.press("Bound")
+    page.until("CROWN", "return !!document.querySelector('[data-method=crown]')", 60)
+    bars = "return [...document.querySelectorAll('[data-method=crown]')].map(e => e.dataset.bound).length"
+    assert page.browser.execute_script(bars) >= 10
+
+    page.press("Settle all")
+    page.until(
+        "an open image", "return [...document.querySelectorAll('.nb-status')].some(e => /open/.test(e.textContent))"
+    )
+    unsettled = "[...document.querySelectorAll('.nb-status')].some(e => e.textContent === 'not settled')"
+    page.until("all verdicts", f"return !{unsettled}", 180)
+    page.press("In the basket")
+    page.until("a full basket", "return /1 open go into/.test(document.body.textContent)")
+    page.press("Export")
+    page.wait("the files", (tmp_path / "exported" / "manifest.json").is_file)
+    rows = (tmp_path / "exported" / "1.0" / "instances.csv").read_text().splitlines()
+    assert len(rows) == 1
+    assert "_idx_17_" in rows[0]
+
+    choose = "const s = document.querySelectorAll('select'); s[arguments[0]].value = arguments[1];" \
+        "s[arguments[0]].dispatchEvent(new Event('change', {bubbles: true})); return true"  # fmt: skip
+    status = (
+        "return [...document.querySelectorAll('select')].findIndex(s => [...s.options].some(o => o.text === 'open'))"
+    )
+    page.browser.execute_script(choose, page.browser.execute_script(status), "open")
+    page.until("only open images", "return document.querySelectorAll('.nb-tile').length === 4")
+    compare = (
+        "return [...document.querySelectorAll('select')].findIndex(s => [...s.options].some(o => o.text === 'none'))"
+    )
+    page.browser.execute_script(choose, page.browser.execute_script(compare), "CIFAR100_resnet_medium")
+    page.until(
+        "two ladders",
+        "return document.querySelector('.nb-root:has([data-rival])').querySelectorAll('svg').length === 2",
+        60,
+    )
+    assert page.errors() == []
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no Chromium")
+@pytest.mark.parametrize("name", ["strip", "image", "ladder", "trajectories", "radius", "set"])
+def test_modules_are_whole(name):
+    from nbutils.explore.picture import module
+
+    text = module(name)
+    assert "import " not in text
+    assert text.count("export default") == 1
