@@ -10,7 +10,18 @@ from importlib import import_module
 from . import __version__
 from .core import PLAIN, WorkbenchError
 
-COMMANDS = ("notebook", "networks", "select", "bench", "train", "evaluate", "generate", "check", "download-published")
+COMMANDS = (
+    "notebook",
+    "networks",
+    "select",
+    "bench",
+    "train",
+    "evaluate",
+    "generate",
+    "check",
+    "handout",
+    "download-published",
+)
 
 DESCRIPTION = """\
 A workbench for robustness benchmarks of image classifiers: look at images, class margins, PGD and CROWN

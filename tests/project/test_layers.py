@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "nbutils"
 # A package imports only packages named before it, and only from their surface, the package itself.
 ORDER = (
     "core", "properties", "images", "networks", "attacks", "bounds", "selection", "benchmark", "published", "training",
-    "zoo", "analysis", "plots", "findings", "explore", "notebook", "bench", "commands",
+    "zoo", "analysis", "plots", "findings", "explore", "teaching", "notebook", "bench", "commands",
 )  # fmt: skip
 
 # Libraries that exactly these modules may import.

@@ -1,0 +1,90 @@
+"""Pictures of the plane and of one ReLU, for networks of two inputs."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from ..plots import new_figure
+from .small_network import SmallNetwork
+
+COLORS = ("#9CC3E0", "#F3CF7A", "#C9C9C9", "#E8B08A")
+HATCHES = ("", "//", "..", "xx")
+
+
+def _axes(ax: Axes | None) -> Axes:
+    return new_figure()[1] if ax is None else ax
+
+
+def draw_plane(
+    network: SmallNetwork, label: int = 0, *, box: tuple[float, float, float] | None = None, ax: Axes | None = None
+) -> Axes:
+    """Decision regions of the plane and lines of equal smallest margin of `label`.
+
+    Args:
+        box: centre and radius (u, v, r) of a box to draw.
+    """
+    ax = _axes(ax)
+    axis = np.linspace(-3, 3, 241)
+    points = np.stack(np.meshgrid(axis, axis), axis=-1)
+    winner, margin = network.logits(points).argmax(-1), network.margins(points, label).min(-1)
+    classes = len(network.b2)
+    look = {"colors": COLORS[:classes], "hatches": list(HATCHES[:classes])}
+    ax.contourf(axis, axis, winner, levels=np.arange(classes + 1) - 0.5, **look)
+    lines = ax.contour(axis, axis, margin, levels=8, colors="#333333", linewidths=0.8)
+    ax.clabel(lines, fmt="%.1f", fontsize=8)
+    ax.contour(axis, axis, margin, levels=[0], colors="black", linewidths=2.4)
+    for number in range(classes):
+        inside = points[winner == number]
+        if len(inside):
+            u, v = inside.mean(axis=0)
+            ax.text(u, v, f"class {number}", ha="center", weight="bold", bbox={"color": "white", "alpha": 0.8})
+    if box is not None:
+        u, v, radius = box
+        ax.add_patch(Rectangle((u - radius, v - radius), 2 * radius, 2 * radius, fill=False, linewidth=2.2))
+        ax.plot(u, v, "ko", markersize=5)
+    ax.set(
+        xlabel="u", ylabel="v", aspect="equal", title=f"Regions of the classes; lines: smallest margin of class {label}"
+    )
+    return ax
+
+
+def draw_relu(low: float, up: float, alpha: float | None = None, *, ax: Axes | None = None) -> Axes:
+    """A ReLU on [low, up]: the chord above it, and the line below it of slope `alpha` (CROWN's choice by default)."""
+    ax = _axes(ax)
+    z = np.linspace(low, up, 200)
+    chord = up / (up - low)
+    slope = float(up > -low) if alpha is None else alpha
+    ax.fill_between(z, slope * z, chord * (z - low), color="#DDE3E7", label="what the lines allow")
+    ax.plot(z, np.maximum(z, 0), "k", linewidth=2.6, label="relu(z)")
+    ax.plot(z, chord * (z - low), "--", color="#D55E00", linewidth=2, label=f"chord: {chord:.2f} (z {-low:+.2g})")
+    ax.plot(z, slope * z, "-.", color="#00619A", linewidth=2, label=f"below: {slope:.2f} z")
+    ax.axhline(0, color="#999999", linewidth=0.8)
+    ax.set(
+        xlabel="z, what goes into the ReLU", ylabel="what comes out", title=f"One ReLU between {low:.2g} and {up:.2g}"
+    )
+    ax.legend(frameon=False)
+    return ax
+
+
+def draw_boxes(network: SmallNetwork, center: tuple[float, float], radius: float, *, ax: Axes | None = None) -> Axes:
+    """What a box of inputs becomes in front of the two ReLUs: the true set, and the rectangle that intervals take."""
+    ax = _axes(ax)
+    edge = np.linspace(-1, 1, 60)
+    border = np.concatenate(
+        [np.stack([edge, 0 * edge + s], 1) for s in (-1, 1)] + [np.stack([0 * edge + s, edge], 1) for s in (-1, 1)]
+    )
+    middle, spread = network.hidden(np.array(center)), np.abs(network.W1).sum(axis=1) * radius
+    seen = network.hidden(np.array(center) + radius * border)
+    ax.add_patch(
+        Rectangle(tuple(middle - spread), *(2 * spread), facecolor="#DDE3E7", edgecolor="#6B6B6B", label="intervals")
+    )
+    ax.plot(seen[:, 0], seen[:, 1], "o", color="#00619A", markersize=3, label="the image of the box")
+    ax.axhline(0, color="black", linewidth=1)
+    ax.axvline(0, color="black", linewidth=1)
+    ax.set(xlabel="z1, into the first ReLU", ylabel="z2, into the second", aspect="equal",
+           title="A square of inputs in front of the ReLUs")  # fmt: skip
+    ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.02, 1))
+    ax.margins(0.1)
+    return ax
