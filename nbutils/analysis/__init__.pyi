@@ -1,3 +1,4 @@
+from .asked import Asked as Asked, ask as ask
 from .curves import RadiusCurve as RadiusCurve, radius_curve as radius_curve
 from .plane import Slice as Slice, box_slice as box_slice
 from .property_file import (

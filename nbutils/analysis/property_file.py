@@ -79,7 +79,8 @@ def open_property(network: Network, path: str | None, *, look_at: int, eps: floa
         ParameterError: no embedded image has the index.
     """
     if path is not None:
-        prop = read_property(root() / path, shape=network.input_shape)
+        shape, declared = network.input_shape, network.declared_input
+        prop = read_property(root() / path, shape=shape, logits=network.judge, declared=declared)
         return _fitting(prop, network)
     images = load_images("embedded")
     rows = np.flatnonzero(images.indices == look_at)

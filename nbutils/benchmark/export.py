@@ -87,7 +87,7 @@ def export_benchmark(
     check_form(versions, layout)
     _check_instances(instances, limit_seconds)
     described = [_describe(instance) for instance in instances]
-    networks = _read_networks(instances)
+    networks = _read_networks(instances, tuple(versions))
     facts = {
         "format": FORMAT,
         "layout": layout,
@@ -148,7 +148,7 @@ def _check_instances(instances: Sequence[Instance], limit_seconds: float) -> Non
     require(total <= limit_seconds, "sum of timeouts", total, f"at most {limit_seconds:g} seconds", hint)
 
 
-def _read_networks(instances: Sequence[Instance]) -> dict[str, bytes]:
+def _read_networks(instances: Sequence[Instance], versions: Sequence[str]) -> dict[str, bytes]:
     """Unpacked ONNX bytes by file stem, in order of first use, once each fits its properties."""
     files: dict[str, tuple[Path, bytes, tuple[int, ...]]] = {}
     for instance in instances:
@@ -157,7 +157,11 @@ def _read_networks(instances: Sequence[Instance]) -> dict[str, bytes]:
         if name not in files:
             require(bool(_SAFE.fullmatch(name)), "network name", name, "letters, digits and ._+-")
             data = read_bytes(path)
-            files[name] = (path, data, ports(parse(data, path), path).input_shape)
+            ends = ports(parse(data, path), path)
+            files[name] = (path, data, ends.input_shape)
+            hint = "2.0 text declares an image, which this network does not take"
+            flat = f"2.0 for a network of input {ends.declared}"
+            require(not ends.flat or versions == ("1.0",), "versions", flat, "1.0", hint, error=ExportError)
         first, data, shape = files[name]
         if path != first and read_bytes(path) != data:
             raise ExportError(f"{path}: found another network of the name {name} in {first}; allowed: one a name.")

@@ -39,7 +39,7 @@ def check_written(path: Path, prop: Property, version: str) -> None:
 def parse_1(text: str, name: str, prop: Property) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Bounds float32 [n] and rows [K-1, K] of the output constraint `row . Y <= 0`, by this package's reader."""
     found = read_text(text, name=name, shape=prop.shape)
-    return found.lower, found.upper, specification(np.array([found.label]), found.classes)[0]
+    return found.lower, found.upper, found.terms()
 
 
 def parse_2(text: str, name: str, prop: Property) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

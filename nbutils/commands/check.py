@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     from ..properties import competition_reads, read_counterexample, read_file, read_property, replay
 
     network = open_network(args.network, device="cpu")
-    prop = read_property(args.property, network.input_shape)
+    prop = read_property(args.property, network.input_shape, logits=network.judge, declared=network.declared_input)
     found = f"{prop.classes} outputs"
     hint = "The property was made for another network"
     require(prop.classes == network.classes, prop.name, found, f"{network.classes}", hint, error=PropertyError)

@@ -126,7 +126,9 @@ class Property:
     """One robustness property: does some point of the box put a rival level with or ahead of the label?
 
     `lower`, `upper` are float32, flat in CHW order, network input space. A property asks for a counterexample:
-    `sat` means attackable, `unsat` robust.
+    `sat` means attackable, `unsat` robust. Properties that are made here compare with every other class; those of
+    others may name some (`rivals`), or ask for one class that is level with or ahead of a whole `group` at the same
+    point.
     """
 
     lower: np.ndarray  # float32 [C*H*W]
@@ -137,6 +139,8 @@ class Property:
     name: str = ""  # file name without folder, with .vnnlib
     meta: dict[str, Any] = field(default_factory=dict)  # true index, image_id, eps, source: manifest only
     declared: tuple[tuple[str, str, tuple[int, ...]], ...] = ()  # name, type, shape of input and output in 2.0 text
+    rivals: tuple[int, ...] = ()  # classes compared with the label; empty: every other
+    group: tuple[int, ...] = ()  # if not empty, the one rival has to be level with or ahead of all of these
 
     def __post_init__(self) -> None:
         size = int(np.prod(self.shape))
@@ -147,6 +151,15 @@ class Property:
             f"flat arrays of {size} numbers, as shape {self.shape} asks",
         )
         require(0 <= self.label < self.classes, f"property {self.name}: label", self.label, f"0 to {self.classes - 1}")
+
+    def terms(self) -> np.ndarray:
+        """Rows [R, K]; at a counterexample `row . logits` <= 0 for one of them, for all where there is a group."""
+        pairs = [(k, self.rivals[0]) for k in self.group]
+        pairs = pairs or [(self.label, j) for j in self.rivals or range(self.classes) if j != self.label]
+        rows = np.zeros((len(pairs), self.classes), dtype=np.float32)
+        for row, (label, rival) in zip(rows, pairs, strict=True):
+            row[label], row[rival] = 1, -1
+        return rows
 
     @property
     def box(self) -> Box:

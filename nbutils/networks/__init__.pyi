@@ -16,3 +16,4 @@ from .cards import (
 from .fast_twin import Twin as Twin, folded as folded, twin_of as twin_of
 from .onnx_files import parse as parse, ports as ports, read_bytes as read_bytes, stored_tensors as stored_tensors
 from .opening import Network as Network, open_network as open_network
+from .restricted import best_against as best_against, columns as columns

@@ -104,6 +104,11 @@ def first_line(network: Network, images: ImageSet, radius: str) -> str:
     return (
         f"{network.name} on {len(images)} {noun} of {images.source}, {origin.order}{classes}; "
         f"normalisation {numbers}, {origin.normalization}; radius {radius}"
+        + (
+            f"; its vectors of {network.card.flat[0]} values are images {network.input_shape}"
+            if network.card.flat
+            else ""
+        )
         + "".join(f"; {note}" for note in origin.notes)
     )
 

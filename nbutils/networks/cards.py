@@ -44,6 +44,7 @@ class NetworkCard:
     classes: int
     batched: bool  # False: the torch twin takes a batch row by row, the file allows nothing else
     start: GraphStart | None = None  # a normalisation that the file itself begins with
+    flat: tuple[int, ...] = ()  # input dimensions after the batch where the file takes vectors
 
     dataset: str | None = None  # name of an image source, as "cifar100"
     normalization: Normalization | None = None
@@ -58,7 +59,9 @@ class NetworkCard:
             "network": self.name,
             "sha256": self.sha256,
             "file": f"{self.megabytes:.1f} MB, opset {self.opset}",
-            "input": f"[N, {', '.join(map(str, self.input_shape))}]" + ("" if self.batched else ", row by row"),
+            "input": f"[N, {', '.join(map(str, self.input_shape))}]"
+            + ("" if self.batched else ", row by row")
+            + (f", flattened to [N, {', '.join(map(str, self.flat))}]" if self.flat else ""),
             "classes": str(self.classes),
             "parameters": f"{self.parameters:,}",
             "layers": f"{self.layers} ({ops})",
@@ -95,9 +98,9 @@ def card_path(path: str | Path) -> Path:
 
 
 def describe_file(
-    path: Path, data: bytes, model: onnx.ModelProto, ends: Ports, *, classes: int, batched: bool
+    path: Path, data: bytes, model: onnx.ModelProto, ends: Ports, *, classes: int, batched: bool, card: bool = True
 ) -> NetworkCard:
-    """The card of an opened file: facts out of `model`, the rest out of its JSON card where there is one."""
+    """The card of an opened file: facts out of `model`, the rest out of its JSON card where there is one and `card`."""
     sha256 = hashlib.sha256(data).hexdigest()
     return NetworkCard(
         name=stem(path),
@@ -111,7 +114,8 @@ def describe_file(
         classes=classes,
         batched=batched,
         start=graph_start(model, ends),
-        **read_card(path, sha256, channels=ends.input_shape[0]),
+        flat=ends.flat,
+        **(read_card(path, sha256, channels=ends.input_shape[0]) if card else {}),
     )
 
 

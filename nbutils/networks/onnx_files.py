@@ -6,6 +6,7 @@ Private to `networks` and `cards`. Nothing here runs the network.
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import zlib
 from collections.abc import Iterator
@@ -21,6 +22,9 @@ from ..core import NetworkError, require
 MAX_BYTES = 2**31 - 1
 """Largest ONNX file, unpacked: protobuf's own limit."""
 
+LEAST_SIDE = 8
+"""A vector of fewer values than a square image of this side is no image."""
+
 _PROBABILITIES = ("Softmax", "LogSoftmax", "Sigmoid")
 _SAME_VALUES = ("Identity", "Flatten", "Reshape")
 
@@ -33,6 +37,12 @@ class Ports:
     output: str
     input_shape: tuple[int, int, int]  # (C, H, W)
     fixed_batch: bool  # the file's batch dimension is the number 1, not a symbol
+    flat: tuple[int, ...] = ()  # input dimensions after the batch where the file takes vectors, as (784,) or (784, 1)
+
+    @property
+    def declared(self) -> tuple[int, ...]:
+        """Input dimensions after the batch, as the file has them."""
+        return self.flat or self.input_shape
 
 
 def read_bytes(path: Path) -> bytes:
@@ -114,12 +124,16 @@ def ports(model: onnx.ModelProto, path: Path) -> Ports:
         kind = onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type)
         require(kind == "FLOAT", f"{path}: type of {value.name}", kind, "FLOAT (float32)", error=NetworkError)
     shape = _dims(source)
+    numbers = tuple(size for size in shape[1:] if isinstance(size, int) and size > 0)
+    whole = len(numbers) == len(shape) - 1
+    flat = numbers if whole and len(shape) in (2, 3) and numbers[1:] in ((), (1,)) else ()
+    image = square_image(flat[0]) if flat else numbers if whole and len(shape) == 4 else None
     require(
-        len(shape) == 4 and all(isinstance(size, int) and size > 0 for size in shape[1:]),
+        image is not None,
         f"{path}: shape of input {source.name}",
         shape,
-        "[N, C, H, W] with numbers for C, H and W",
-        "a network on flat vectors needs a Reshape at its start",
+        "[N, C, H, W] with numbers for C, H and W, or a vector [N, n] of a square image, n = side^2 or 3 side^2",
+        "another vector needs a Reshape at the network's start",
         error=NetworkError,
     )
     require(
@@ -140,7 +154,34 @@ def ports(model: onnx.ModelProto, path: Path) -> Ports:
         error=NetworkError,
     )
     _refuse_probabilities(model, path)
-    return Ports(source.name, sink.name, tuple(shape[1:]), shape[0] == 1)
+    return Ports(source.name, sink.name, image, shape[0] == 1, flat)
+
+
+def square_image(values: int) -> tuple[int, int, int] | None:
+    """(C, H, W) of a square image of so many values, three channels before one; None below `LEAST_SIDE`."""
+    for channels in (3, 1):
+        side = math.isqrt(values // channels)
+        if channels * side * side == values and side >= LEAST_SIDE:
+            return channels, side, side
+    return None
+
+
+def taking_images(model: onnx.ModelProto, ends: Ports) -> onnx.ModelProto:
+    """`model`, or where it takes vectors a copy that takes the image [N, C, H, W] and flattens it first."""
+    if not ends.flat:
+        return model
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    graph = copied.graph
+    source = next(value for value in graph.input if value.name == ends.input)
+    image = onnx.helper.make_tensor_value_info(f"{ends.input}/image", onnx.TensorProto.FLOAT, ["N", *ends.input_shape])
+    image.type.tensor_type.shape.dim[0].CopyFrom(source.type.tensor_type.shape.dim[0])
+    graph.input.remove(source)
+    graph.input.insert(0, image)
+    batch = 1 if ends.fixed_batch else -1
+    graph.initializer.append(onnx.numpy_helper.from_array(np.int64([batch, *ends.flat]), f"{ends.input}/flat"))
+    graph.node.insert(0, onnx.helper.make_node("Reshape", [image.name, f"{ends.input}/flat"], [ends.input]))
+    return copied
 
 
 def free_batch(model: onnx.ModelProto, ends: Ports) -> onnx.ModelProto:

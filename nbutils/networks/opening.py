@@ -22,7 +22,7 @@ from onnx2torch.node_converters import get_converter
 from ..core import NetworkError, Normalization, require, settings, stream
 from .cards import NetworkCard, card_path, describe_file, list_networks, write_card
 from .fast_twin import ROWS, steady
-from .onnx_files import Ports, free_batch, parse, ports, read_bytes
+from .onnx_files import Ports, free_batch, parse, ports, read_bytes, taking_images
 from .opsets import opset_of, restated
 
 __all__ = ["Network", "NetworkCard", "card_path", "list_networks", "open_network", "write_card"]
@@ -53,6 +53,11 @@ class Network:
     def input_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
         return self.card.input_shape
+
+    @property
+    def declared_input(self) -> tuple[int, ...]:
+        """Input dimensions after the batch as the file declares them: (C, H, W), or (n,) or (n, 1) for a vector."""
+        return self.card.flat or self.card.input_shape
 
     @property
     def classes(self) -> int:
@@ -115,17 +120,36 @@ def open_network(name_or_path: str | Path, *, device: str = "auto") -> Network:
         NetworkError: if the file is missing, damaged, no classifier of images, holds NaN, uses operators that
             the twin lacks, or if twin and onnxruntime disagree.
     """
-    where = _device(device)
     path = _find(name_or_path)
-    data = read_bytes(path)
+    return open_data(read_bytes(path), path, device=device)
+
+
+def open_data(data: bytes, path: Path, *, device: str = "auto", card: bool = True) -> Network:
+    """Open the ONNX file of these bytes.
+
+    Args:
+        data: the file, unpacked.
+        path: where it came from, for messages and for its card.
+        device: as for `open_network`.
+        card: read the card beside `path`; False for bytes that are not that file's.
+
+    Raises:
+        NetworkError: see `open_network`.
+    """
+    where = _device(device)
     model = parse(data, path)
     ends = ports(model, path)
-    session = _session(data, path, opset_of(model))
+    if ends.flat:
+        model = taking_images(model, ends)
+        taken = ports(model, path)
+        session = _session(model.SerializeToString(), path, opset_of(model))
+    else:
+        taken, session = ends, _session(data, path, opset_of(model))
     probes = stream("parity").standard_normal((_PARITY_ROWS, *ends.input_shape)).astype(np.float32)
     expected = _judge_probes(session, probes, path)
-    module, batched = _any_twin(model, ends, probes, expected, where, path)
-    card = describe_file(path, data, model, ends, classes=expected.shape[1], batched=batched)
-    return Network(path=path, card=card, module=module, session=session, device=where)
+    module, batched = _any_twin(model, taken, probes, expected, where, path)
+    facts = describe_file(path, data, model, ends, classes=expected.shape[1], batched=batched, card=card)
+    return Network(path=path, card=facts, module=module, session=session, device=where)
 
 
 class _RowByRow(torch.nn.Module):

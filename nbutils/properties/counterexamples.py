@@ -153,18 +153,33 @@ def replay(network: Judge, prop: Property, x: np.ndarray) -> Replay:
         f"(1, {prop.classes}), as the property has {prop.classes} classes",
         error=PropertyError,
     )
-    margins = class_margins(logits, np.array([prop.label]))
-    column = int(margins.values[0].argmin())
-    margin, rival = float(margins.values[0, column]), int(margins.rivals[0, column])
+    margin, rival, what = _lowest(prop, logits[0])
     ahead = margin <= 0  # False for NaN
     where = "inside the box" if outside == 0 else f"{outside:.3g} outside the box (tolerance {INPUT_TOLERANCE:g})"
-    what = f"class {rival} is level with or ahead of label {prop.label}" if ahead else f"label {prop.label} still leads"
     verdict: Literal["correct", "correct_with_tolerance", "wrong"] = "wrong"
     if ahead and outside == 0:
         verdict = "correct"
     elif ahead and tolerated:
         verdict = "correct_with_tolerance"
     return Replay(verdict, f"The point is {where}; {what}, margin {margin:.6g}.", margin, rival, outside, logits[0])
+
+
+def _lowest(prop: Property, logits: np.ndarray) -> tuple[float, int, str]:
+    """Margin that decides `prop` at `logits` [K], the rival it belongs to, and who is ahead, in words."""
+    if prop.group:
+        rival, best = prop.rivals[0], max(prop.group, key=lambda k: float(logits[k]))
+        margin = float(logits[best] - logits[rival])
+        everyone = "all others" if len(prop.group) == prop.classes - 1 else f"{len(prop.group)} classes"
+        ahead = f"class {rival} is level with or ahead of {everyone}"
+        return margin, rival, ahead if margin <= 0 else f"class {best} still leads class {rival}"
+    margins = class_margins(logits[None], np.array([prop.label]))
+    named = np.isin(margins.rivals[0], prop.rivals) if prop.rivals else np.ones(prop.classes - 1, dtype=bool)
+    values, rivals = margins.values[0][named], margins.rivals[0][named]
+    column = int(values.argmin())
+    margin, rival = float(values[column]), int(rivals[column])
+    if margin <= 0:
+        return margin, rival, f"class {rival} is level with or ahead of label {prop.label}"
+    return margin, rival, f"label {prop.label} still leads" + (f" class {rival}" if prop.rivals else "")
 
 
 def _output(item: str | Form) -> float | None:

@@ -1,8 +1,8 @@
-"""Reading VNN-LIB 1.0 and 2.0: one box of inputs, one label, every other class a rival.
+"""Reading VNN-LIB 1.0 and 2.0: one box of inputs, and a comparison of classes (`claims`).
 
 Taken are files of this package, of the published benchmark and of others that state the same kind of property in
-other words (order of bounds, `<=` for `>=`, `and` around or not, exponents, `(- 0.5)`). A property of another kind
-is refused by naming the line, never approximated.
+other words (order of bounds, `<=` for `>=`, `and` or an `or` of one around or not, exponents, `(- 0.5)`). A property of
+another kind is refused by naming the line, never approximated.
 
 Numbers become the nearest float32, as competition replay compares them (VNN-COMP 2026 scoring).
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core import Property
+from .claims import ALLOWED, Claim, Logits, question
 from .s_expressions import Form, Source, fault, number, read_file
 
 Declared = tuple[str, str, tuple[int, ...]]
@@ -24,26 +25,43 @@ MAX_INPUTS = 2_000_000
 _VARIABLE = re.compile(r"[XY]_(0|[1-9][0-9]{0,8})")
 _TENSOR = re.compile(r"(float32|real|Real)\[([0-9]{1,9}(?:,[0-9]{1,9})*)\]")
 _ONE_BOX = "one box: X_i between two numbers, asserted on its own or in an `and`"
-_ONE_LABEL = "one `or` of `Y_j >= Y_label`, a term for every class j but the label"
 
 
-def read_property(path: Path | str, shape: tuple[int, ...] | None = None) -> Property:
+def read_property(
+    path: Path | str,
+    shape: tuple[int, ...] | None = None,
+    *,
+    logits: Logits | None = None,
+    declared: tuple[int, ...] | None = None,
+) -> Property:
     """The property in a file, plain or gzipped; `name` is the file name without folder and `.gz`.
+
+    Arguments are those of `read_text`.
 
     Raises:
         PropertyError: for a file that cannot be read or is no property of this kind; see `read_text`.
     """
     path = Path(path)
-    return read_text(read_file(path), name=path.name.removesuffix(".gz"), shape=shape)
+    name = path.name.removesuffix(".gz")
+    return read_text(read_file(path), name=name, shape=shape, logits=logits, declared=declared)
 
 
-def read_text(text: str, *, name: str, shape: tuple[int, ...] | None = None) -> Property:
+def read_text(
+    text: str,
+    *,
+    name: str,
+    shape: tuple[int, ...] | None = None,
+    logits: Logits | None = None,
+    declared: tuple[int, ...] | None = None,
+) -> Property:
     """The property that VNN-LIB `text` states, version told by the text itself.
 
     Args:
         text: VNN-LIB 1.0 or 2.0.
         name: of the property, used in messages too.
         shape: (C, H, W). Without it: the shape declared in 2.0; in 1.0 a square image of three channels or one.
+        logits: of the network, for text that names no label.
+        declared: input shape of the network's file without the batch, where that is not `shape` (a flat input).
 
     Raises:
         PropertyError: naming file, line, what was found and what is allowed.
@@ -52,11 +70,11 @@ def read_text(text: str, *, name: str, shape: tuple[int, ...] | None = None) -> 
     if not source.forms:
         raise fault(name, "no forms", "VNN-LIB text, version 1.0 or 2.0", "The file is empty or holds comments only")
     if source.forms[0].head == "vnnlib-version":
-        declared, inputs, outputs = _declared_2(source)
-        whole = declared[0][2]
+        variables, inputs, outputs = _declared_2(source)
+        whole = variables[0][2]
         dims = whole[1:] if len(whole) > 1 and whole[0] == 1 else whole  # without the batch
     else:
-        declared = ()
+        variables = ()
         dims, inputs, outputs = _declared_1(source)
     draft = _Draft(source, inputs, outputs)
     for form in source.forms:
@@ -65,12 +83,17 @@ def read_text(text: str, *, name: str, shape: tuple[int, ...] | None = None) -> 
                 raise source.fail(form.line, "one formula in an assert")
             draft.add(form[1], form.line)
     lower, upper = draft.box()
-    label = draft.label()
-    if declared and shape is not None and dims != tuple(shape):  # the order of the elements may be another
-        whole = declared[0][2]
+    asked = question(draft.claims, source, len(outputs))
+    wanted = tuple(declared or shape or dims)
+    if variables and dims != wanted:  # the order of the elements may be another
         hint = "A verifier hands the values to the network as they are declared"
-        raise fault(f"{name}: declared shape of the input", whole, f"{(1, *shape)}, the network's", hint)
-    return Property(lower, upper, label, len(outputs), _shape(name, dims, shape), name, declared=declared)
+        raise fault(f"{name}: declared shape of the input", variables[0][2], f"{(1, *wanted)}, the network's", hint)
+    shape = _shape(name, dims, shape)
+    middle = ((lower.astype(np.float64) + upper) / 2).astype(np.float32).reshape(1, *shape)
+    label, group = asked.labelled(middle, logits, name)
+    return Property(
+        lower, upper, label, len(outputs), shape, name, declared=variables, rivals=asked.rivals, group=group
+    )
 
 
 class _Draft:
@@ -82,7 +105,7 @@ class _Draft:
         self.outputs = outputs
         self.lower = [-math.inf] * len(inputs)
         self.upper = [math.inf] * len(inputs)
-        self.claims: list[tuple[int, set[tuple[int, int]]]] = []  # line and (rival, label) pairs, one a claim
+        self.claims: list[Claim] = []
 
     def add(self, formula: str | Form, line: int) -> None:
         """Take one asserted formula: bounds, conjunctions of bounds, or the claim on the outputs."""
@@ -90,14 +113,14 @@ class _Draft:
         while todo:
             item = todo.pop()
             if type(item) is not Form:
-                raise self.source.fail(line, _ONE_BOX + "; " + _ONE_LABEL)
+                raise self.source.fail(line, _ONE_BOX + "; " + ALLOWED)
             head = item.head
-            if head == "and":
-                todo.extend(item[1:])
+            if head == "and" or (head == "or" and len(item) == 2):  # an `or` of one box is that box
+                todo.extend(reversed(item[1:]))
             elif head == "or":
-                self.claims.append((item.line, {self._pair(term, item.line) for term in item[1:]}))
+                self.claims.append(Claim(item.line, frozenset(self._pair(term, item.line) for term in item[1:])))
             elif not self._bound(item):
-                self.claims.append((item.line, {self._pair(item, item.line)}))
+                self.claims.append(Claim(item.line, frozenset([self._pair(item, item.line)])))
 
     def box(self) -> tuple[np.ndarray, np.ndarray]:
         """float32 lower and upper bounds, once every input has both."""
@@ -116,27 +139,10 @@ class _Draft:
             raise fault(f"{name}: {variables[i]}", (self.lower[i], self.upper[i]), "bounds that float32 can hold")
         return lower, upper
 
-    def label(self) -> int:
-        """The one label whose rivals are all other classes."""
-        name, classes = self.source.name, len(self.outputs)
-        if not self.claims:
-            raise fault(name, "no constraint on the outputs", _ONE_LABEL)
-        if len(self.claims) > 1:
-            raise self.source.fail(self.claims[1][0], _ONE_LABEL, "The outputs are constrained a second time here")
-        line, pairs = self.claims[0]
-        labels = {label for _, label in pairs}
-        if len(labels) != 1:
-            raise self.source.fail(line, _ONE_LABEL, f"The terms here compare with {len(labels)} different classes")
-        rivals = {rival for rival, _ in pairs} - labels
-        if len(rivals) != classes - 1 or len(pairs) != len(rivals):
-            hint = f"The terms here name {len(rivals)} of {classes - 1} rivals"
-            raise self.source.fail(line, _ONE_LABEL, hint)
-        return labels.pop()
-
     def _bound(self, item: Form) -> bool:
         """Take `item` if it bounds one input by a number; False if it compares outputs only."""
         if item.head not in ("<=", ">=") or len(item) != 3:
-            raise self.source.fail(item.line, _ONE_BOX + "; " + _ONE_LABEL)
+            raise self.source.fail(item.line, _ONE_BOX + "; " + ALLOWED)
         small, large = (item[1], item[2]) if item[0] == "<=" else (item[2], item[1])
         if (i := self._find(self.inputs, small)) is not None:
             if (value := number(large)) is None:
@@ -155,12 +161,12 @@ class _Draft:
         while type(term) is Form and term.head == "and" and len(term) == 2:
             term = term[1]
         if type(term) is not Form or term.head not in ("<=", ">=") or len(term) != 3:
-            raise self.source.fail(getattr(term, "line", line), _ONE_LABEL, "Several boxes or sums are not supported")
+            raise self.source.fail(getattr(term, "line", line), ALLOWED, "Several boxes or sums are not supported")
         label, rival = (term[1], term[2]) if term[0] == "<=" else (term[2], term[1])
         a, b = self._find(self.outputs, rival), self._find(self.outputs, label)
         if a is None or b is None:
             hint = f"{len(self.inputs)} inputs and {len(self.outputs)} outputs are declared"
-            raise self.source.fail(term.line, _ONE_LABEL, hint)
+            raise self.source.fail(term.line, ALLOWED, hint)
         return a, b
 
     @staticmethod

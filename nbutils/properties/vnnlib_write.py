@@ -52,8 +52,24 @@ def gzip_bytes(data: str | bytes) -> bytes:
     return buffer.getvalue()
 
 
-def _rivals(prop: Property) -> Iterable[int]:
-    return (j for j in range(prop.classes) if j != prop.label)
+def _pairs(prop: Property) -> list[tuple[int, int]]:
+    """(rival, label) of each comparison."""
+    if prop.group:
+        return [(prop.rivals[0], k) for k in prop.group]
+    return [(j, prop.label) for j in prop.rivals or range(prop.classes) if j != prop.label]
+
+
+def _claim(prop: Property, terms: Iterable[str]) -> Iterable[str]:
+    """Assertions of which one `terms` has to hold, or all of them where the property has a group."""
+    if prop.group:
+        return (f"(assert {term.strip()})" for term in terms)
+    return itertools.chain(("(assert (or",), terms, ("))",))
+
+
+def _who(prop: Property) -> str:
+    if prop.group:
+        return f"class {prop.rivals[0]} is level with or ahead of {len(prop.group)} others"
+    return f"{'one of the classes named' if prop.rivals else 'some other class'} is level with it or ahead"
 
 
 def _lines_1(prop: Property) -> Iterable[str]:
@@ -66,9 +82,8 @@ def _lines_1(prop: Property) -> Iterable[str]:
         (f"(declare-const Y_{j} Real)" for j in range(prop.classes)),
         ("", "; Input constraints:"),
         (f"(assert (<= X_{i} {upper!r}))\n(assert (>= X_{i} {lower!r}))\n" for i, (lower, upper) in enumerate(bounds)),
-        ("", "; Output constraints:", "(assert (or"),
-        (f"\t(and (>= Y_{j} Y_{prop.label}))" for j in _rivals(prop)),
-        ("))",),
+        ("", "; Output constraints:"),
+        _claim(prop, (f"\t(and (>= Y_{j} Y_{k}))" for j, k in _pairs(prop))),
     )
 
 
@@ -79,7 +94,7 @@ def _lines_2(prop: Property) -> Iterable[str]:
     return itertools.chain(
         (
             "(vnnlib-version <2.0>)",
-            f"; Counterexample to label {prop.label}: in the box, some other class is level with it or ahead.",
+            f"; Counterexample to label {prop.label}: in the box, {_who(prop)}.",
             "",
             "(declare-network N",
             f"\t(declare-input X float32 [{dims}])",
@@ -89,7 +104,6 @@ def _lines_2(prop: Property) -> Iterable[str]:
             "; Input constraints:",
         ),
         (f"(assert (<= X[{e}] {decimal(upper)}))\n(assert (>= X[{e}] {decimal(lower)}))" for e, lower, upper in bounds),
-        ("", "; Output constraints:", "(assert (or"),
-        (f"\t(>= Y[0,{j}] Y[0,{prop.label}])" for j in _rivals(prop)),
-        ("))",),
+        ("", "; Output constraints:"),
+        _claim(prop, (f"\t(>= Y[0,{j}] Y[0,{k}])" for j, k in _pairs(prop))),
     )

@@ -253,7 +253,6 @@ REFUSED_1 = [
     ("<= X_0", "< X_0", r"line 12: .*allowed: one box: X_i between two numbers"),
     ("Y_2 Y_1", "Y_3 Y_1", r"line 22: found '\(and \(>= Y_3 Y_1\)\)'.*2 inputs and 3 outputs are declared"),
     ("Y_2 Y_1", "Y_1 Y_2", r"line 20: .* compare with 2 different classes"),
-    ("\t(and (>= Y_2 Y_1))\n", "", r"line 20: .* name 1 of 2 rivals"),
     ("(and (>= Y_2 Y_1))", "(and (>= Y_2 Y_1) (>= Y_0 Y_2))", r"line 22: .*Several boxes or sums are not supported"),
     ("(and (>= Y_2 Y_1))", "(and (>= X_0 0.5))", r"line 22: .*allowed: one `or`"),
     ("(and (>= Y_2 Y_1))", "(and (>= Y_2 0.5))", r"line 22: .*allowed: one `or`"),
