@@ -104,8 +104,8 @@ def _plane(best: np.ndarray, moved: np.ndarray, margins: np.ndarray) -> np.ndarr
     basis: list[np.ndarray] = []
     for candidate in candidates:
         rest = candidate - sum((np.dot(candidate, axis) * axis for axis in basis), np.zeros_like(candidate))
-        length = np.linalg.norm(rest)
-        if length > 1e-3 * max(np.linalg.norm(candidate), 1e-12):
+        length = float(np.linalg.norm(rest))
+        if length > 1e-3 * max(float(np.linalg.norm(candidate)), 1e-12):
             basis.append(rest / length)
         if len(basis) == 2:
             return np.stack(basis)

@@ -87,6 +87,7 @@ def open_property(network: Network, path: str | None, *, look_at: int, eps: floa
     require(len(rows) == 1, "LOOK_AT", look_at, f"an embedded image, 0 to {len(images) - 1}")
     row = int(rows[0])
     normalization = network.normalization or images.normalization
+    assert normalization is not None  # the embedded images have one
     box = Box.around(images.pixels[[row]], normalization, eps)
     prop = make_property(images, row, box, len(images.class_names), network.name, eps)
     text = write_text(prop, "2.0")

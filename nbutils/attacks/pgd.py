@@ -87,7 +87,7 @@ PERIODS = (2, 4)
 LOSSES: dict[str, Loss] = {"margin": smallest_margin, "cross_entropy": minus_cross_entropy}
 
 
-def uniform_starts(batch: Batch, names: Sequence[Sequence[str | int]]) -> Tensor:
+def uniform_starts(batch: Batch, names: Sequence[Sequence[tuple[str | int, ...]]]) -> Tensor:
     """Float32 starts [B, R, C, H, W], uniform in the boxes, one random stream for each of the `names` [B][R]."""
     rows = []
     for box, keys in zip(batch.box, names, strict=True):
@@ -216,7 +216,7 @@ def trace(
     bar = tqdm(total=n, desc="attack", unit="image", disable=not progress)
     for first in range(0, n, images_per_pass):
         began, rows = time.perf_counter(), np.arange(first, min(first + images_per_pass, n))
-        batch = Batch.of(box.take(rows), labels[rows], [ids[row] for row in rows], network.device)
+        batch = Batch.of(box.take(rows), labels[rows], [ids[int(row)] for row in rows], network.device)
         best, column = Best(network, batch), 0
         for stage in stages:
             columns, column = slice(column, column + stage.restarts), column + stage.restarts
@@ -296,7 +296,9 @@ def run_attack(
     """
 
     def prepare(batch: Batch) -> tuple[Tensor, Loss, Rule]:
-        names = [[(config.seed, "start", name, restart) for restart in range(config.restarts)] for name in batch.ids]
+        names: list[list[tuple[str | int, ...]]] = [
+            [(config.seed, "start", name, restart) for restart in range(config.restarts)] for name in batch.ids
+        ]
         return uniform_starts(batch, names), LOSSES[config.loss], sign_steps(config.step_size * batch.half_width)
 
     return trace(

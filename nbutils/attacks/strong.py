@@ -73,7 +73,7 @@ def strong_attack(
     rivals = min(config.targets, network.classes - 1)
 
     def starts(batch: Batch, stage: str, keys: np.ndarray) -> Tensor:
-        names = [
+        names: list[list[tuple[str | int, ...]]] = [
             [(config.seed, stage, name, int(key)) for key in row] for name, row in zip(batch.ids, keys, strict=True)
         ]
         return uniform_starts(batch, names)
@@ -151,12 +151,22 @@ def checkpoints(steps: int) -> tuple[int, ...]:
     return tuple(sorted({-(-share * steps // 100) for share in shares[1:] if share <= 100}))
 
 
+Point = tuple[Tensor, Tensor, Tensor]
+"""Points [B, R, C, H, W], losses [B, R], gradients [B, R, C, H, W]."""
+
+
 class Apgd:
     """Step rule of APGD: momentum, and a step size that halves, with a return to the best point, when progress stalls.
 
     A rule of one descent: it remembers, for each restart, the best point, the last one and the step size, which
     starts at twice the half-width of the box.
     """
+
+    _x: Tensor
+    _losses: Tensor
+    _best: Point
+    _scale: Tensor  # step size in half-widths
+    _gains: Tensor  # steps since the last checkpoint that improved the loss
 
     def __init__(self, batch: Batch, steps: int) -> None:
         self._batch, self._checkpoints, self._last_checkpoint = batch, checkpoints(steps), 0
@@ -177,12 +187,12 @@ class Apgd:
 
     def _begin(self, x: Tensor, losses: Tensor, gradient: Tensor) -> None:
         self._x, self._losses, self._best = x, losses, (x, losses, gradient)
-        self._scale = torch.full_like(losses, 2.0)  # step size in half-widths
-        self._gains = torch.zeros_like(losses)  # steps since the last checkpoint that improved the loss
+        self._scale = torch.full_like(losses, 2.0)
+        self._gains = torch.zeros_like(losses)
         self._halved = torch.zeros_like(losses, dtype=torch.bool)  # at the last checkpoint
         self._best_then = losses  # best loss at the last checkpoint
 
-    def _reconsider(self, step: int, x: Tensor, losses: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _reconsider(self, step: int, x: Tensor, losses: Tensor, gradient: Tensor) -> Point:
         stalled = self._gains < PROGRESS * (step - self._last_checkpoint)
         stuck = ~self._halved & (self._best[1] == self._best_then)
         self._halved = stalled | stuck
@@ -192,9 +202,10 @@ class Apgd:
         return _choose(self._halved, self._best, (x, losses, gradient))
 
 
-def _choose(where: Tensor, these: tuple[Tensor, ...], those: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    pairs = zip(these, those, strict=True)
-    return tuple(torch.where(_wide(where) if a.ndim > where.ndim else where, a, b) for a, b in pairs)
+def _choose(where: Tensor, these: Point, those: Point) -> Point:
+    wide = _wide(where)
+    points, losses, gradients = zip(these, those, strict=True)
+    return torch.where(wide, *points), torch.where(where, *losses), torch.where(wide, *gradients)
 
 
 def _wide(values: Tensor) -> Tensor:

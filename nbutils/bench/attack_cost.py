@@ -92,8 +92,10 @@ def bench_attack(
     turn(0, replace(config, steps=min(config.steps, 2)))  # first calls prepare kernels and the folded copy
     rows = tqdm(range(len(images)), desc="bench", unit="image", disable=not progress)
     seconds = [turn(row, config) for row in rows]
-    columns = np.array(seconds).T
-    return AttackBench(network.name, config.steps, config.restarts, str(device), *columns, peak_mb(device))
+    attack, shortcut, raw, folded = np.array(seconds).T
+    return AttackBench(
+        network.name, config.steps, config.restarts, str(device), attack, shortcut, raw, folded, peak_mb(device)
+    )
 
 
 def bare_passes(module: Callable[[Tensor], Tensor], x: Tensor, steps: int) -> None:

@@ -135,4 +135,5 @@ def bench_funnel(network: Network, images: ImageSet, config: SelectionConfig, *,
         wrong = verdict.predicted != label[0]
         plain.append(np.select([wrong, trace.success[0], bounds.verified[0]], STATUSES[:3], STATUSES[3]).item())
         verdicts.append(verdict)
-    return FunnelBench(network.name, *np.array(rows).T, tuple(verdicts), np.array(plain))
+    funnel, attack, shortcut, bound = np.array(rows).T
+    return FunnelBench(network.name, funnel, attack, shortcut, bound, tuple(verdicts), np.array(plain))

@@ -36,11 +36,16 @@ Interval = tuple[torch.Tensor, torch.Tensor]
 class Classifier(Protocol):
     """What bounds need of a `networks.Network`."""
 
-    name: str
-    module: torch.nn.Module
-    input_shape: tuple[int, int, int]
-    classes: int
-    device: torch.device
+    @property
+    def name(self) -> str: ...
+    @property
+    def module(self) -> torch.nn.Module: ...
+    @property
+    def input_shape(self) -> tuple[int, int, int]: ...
+    @property
+    def classes(self) -> int: ...
+    @property
+    def device(self) -> torch.device: ...
 
 
 class BoundEngine:

@@ -83,7 +83,9 @@ def images_from(
     aside = args.set_aside
     card = aside is not None and getattr(args, "write_card", False)
     require(not card, "--write-card with --set-aside", aside, "one of the two: a card's figures are of test images")
-    split = {"split": "train"} if aside is not None and args.images in ("cifar100", "tinyimagenet", "npz") else {}
+    split: dict[str, Any] = (
+        {"split": "train"} if aside is not None and args.images in ("cifar100", "tinyimagenet", "npz") else {}
+    )
     known: dict[str, Any] = {"dataset": args.dataset}
     if network is not None and args.dataset is None:
         known = _known(network, normalization)

@@ -61,4 +61,4 @@ def _measure(part: str, network: Network, images: ImageSet, config: SelectionCon
         return bench_attack(network, images, config.eps, attack, progress=show).describe()
     if part == "funnel":
         return bench_funnel(network, images, config, progress=show).describe()
-    return bench_bounds(network, images, config.eps, replace(config.bounds, method=part), progress=show).describe()
+    return bench_bounds(network, images, config.eps, config.bounds.by(part), progress=show).describe()

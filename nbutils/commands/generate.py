@@ -121,7 +121,7 @@ def _load(args: argparse.Namespace, selections: Mapping[str, Selection]) -> list
             return kept
     unknown = [name for name, selection in selections.items() if selection.dataset is None]
     require(not unknown, f"data set of {unknown}", None, "one named by the network's card, or --images SOURCE")
-    names = sorted({selection.dataset for selection in selections.values()})
+    names = sorted({selection.dataset for selection in selections.values() if selection.dataset})
     require(len(names) == 1 or args.path is None, "--path", str(args.path), f"nothing for several data sets, {names}")
     try:
         return [load_images(name, path=args.path, download=args.download) for name in names]

@@ -150,6 +150,7 @@ def first_line(config: TrainConfig, images: ImageSet, radius_from: str) -> str:
     origin, norm = images.origin, images.normalization
     hint = "Give --mean and --std, --pixels, or --dataset"
     require(norm is not None, f"normalisation of {images.source}", None, "what the network is to be fed with", hint)
+    assert norm is not None
     mean, std = (" ".join(f"{value:.6g}" for value in values) for values in (norm.mean, norm.std))
     return (
         f"{config.network} on {len(images) - config.validation} images of {images.source}, {origin.order}, "
@@ -190,6 +191,7 @@ def print_box_fit(config: TrainConfig, images: ImageSet, start: Path | None, dev
     from ..training import first_weights, fit_box, nearest_rows, pick_device, split
 
     require(start is not None, "--start", start, "the network that the box is to fit, a checkpoint or an ONNX file")
+    assert start is not None
     aside = split(images, config.validation, ARCHITECTURES[config.network].input_shape[-1])[1]
     require(1 <= count <= len(aside), "--fit-box", count, f"1 to {len(aside)}, the images set aside")
     network = first_weights(config, start)[1].to(pick_device(device)).eval()
@@ -200,6 +202,7 @@ def print_box_fit(config: TrainConfig, images: ImageSet, start: Path | None, dev
     for size, lost, correlation in zip(fit.boxes, fit.lost, fit.correlation, strict=True):
         print(f"{size:9g}   {lost:13.2f}   {correlation:30.3f}")
     more = aside.sample(min(len(aside), 1000), 0)
+    assert more.normalization is not None
     rows = nearest_rows(network, Box.around(more.pixels, more.normalization, config.eps), more.labels, fit.fitting)
     print(f"the row loses what CROWN does with --set box={fit.fitting:.3g}")
     share = f"{(rows > 0).mean():.1%} of {len(more)} images set aside"
@@ -210,7 +213,7 @@ def parse_changes(changes: list[str]) -> dict[str, Any]:
     """Settings from NAME=VALUE texts; the value takes the type of the setting's default."""
     from ..training import TrainConfig
 
-    types = {field.name: type(field.default) for field in dataclasses.fields(TrainConfig)}
+    types: dict[str, Any] = {field.name: type(field.default) for field in dataclasses.fields(TrainConfig)}
     parsed: dict[str, Any] = {}
     for text in changes:
         name, found, value = text.partition("=")

@@ -11,15 +11,15 @@ import dataclasses
 import hashlib
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from .errors import ParameterError, require
 
 Loss = Literal["margin", "cross_entropy"]
 Method = Literal["ibp", "crown-ibp", "crown", "alpha-crown"]
-METHODS: tuple[str, ...] = get_args(Method)
+METHODS: tuple[Method, ...] = get_args(Method)
 LOSSES: tuple[str, ...] = get_args(Loss)
 PUBLISHED_EPS = 1 / 255
 """Radius of the published benchmark, L-infinity, in pixel units (VNN-COMP 2022)."""
@@ -105,6 +105,10 @@ class BoundsConfig(Settings):
             "a number of logits, 0 or more",
         )
         check_number("memory_gb", self.memory_gb, 0, 100_000, "gigabytes")
+
+    def by(self, method: str) -> BoundsConfig:
+        """The same settings for another method."""
+        return replace(self, method=cast(Method, method))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ def check_writable(folder: Path) -> None:
         raise ExportError(f"{folder}: cannot be written ({reason}). Choose a folder that can be written.") from None
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Let `write` fill a file beside `path`, sync it and rename it; on failure `path` stays as it was.
 
     Raises:

@@ -70,7 +70,8 @@ class Desk:
         self.eps_255, self.steps, self.restarts, self.seed = eps_255, steps, restarts, seed
         self.network = self._opened(network)
         self.compare: str | None = None
-        self.row, self.follow = 0, None
+        self.row = 0
+        self.follow: int | None = None  # rival followed in every view
         self.verdicts: dict[tuple[str, str], dict[str, Verdict]] = {}
         self.basket: list[int] = []
         self.partial = np.zeros((0, 0), np.float32)  # margins of an attack that runs, [S+1, R]
@@ -191,7 +192,7 @@ class Desk:
         def watch(word: str, number: int, total: int) -> None:
             job.report(f"{method}, {word} {number} of {total}")
 
-        config = replace(session.config.bounds, method=method)
+        config = session.config.bounds.by(method)
         bounds = margin_bounds(
             session.network, session.box.take([row]), self.images.labels[[row]], config, layers=True, watch=watch
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,7 @@ class Panel:
             "cancel": self.cancel, "basket": self.toggle, "export": self.export,
         }  # fmt: skip
         for name, press in presses.items():
-            self.buttons[name].on_click(on(lambda _, press=press: press()))
+            self.buttons[name].on_click(on(partial(_press, press)))
         for name in ("strip", "ladder", "set"):
             self.pictures[name].observe(on(lambda c: self._picked(c["new"])), "picked")
 
@@ -252,10 +253,13 @@ class Panel:
             for method in ("ibp", "crown-ibp"):
                 known = {bounds.method for bounds in self.desk.bounds(network)}
                 if method not in known:
-                    self._start(method, lambda job, changed, m=method, n=network: self.desk.bound(m, job, changed, n))
+                    self._start(method, partial(self._bound, method, network))
         if self.auto.value:
             self.attack()
             self.bound("crown")
+
+    def _bound(self, method: str, network: str | None, job: Job, changed: Callable[[str], None]) -> None:
+        self.desk.bound(method, job, changed, network)
 
     def _start(self, name: str, work: Callable[[Job, Callable[[str], None]], None]) -> Job:
         return self.jobs.start(Job(name, lambda job: work(job, self._news), self._ended))
@@ -406,3 +410,7 @@ class Panel:
             self.progress.value = "<i>ready</i>"
         if self.as_code.value:
             self.code.value = desk.code()
+
+
+def _press(press: Callable[[], object], _: w.Button) -> None:
+    press()

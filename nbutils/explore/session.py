@@ -84,7 +84,7 @@ class Session(traitlets.HasTraits):
             ParameterError: not among the session's images.
         """
         number = isinstance(index, (int, np.integer)) and not isinstance(index, bool)
-        rows = np.flatnonzero(self.images.indices == index) if number else []
+        rows = np.flatnonzero(self.images.indices == index) if number else np.array([], dtype=np.int64)
         if not len(rows):
             shown = ", ".join(map(str, self.images.indices[:20])) + (", ..." if len(self.images) > 20 else "")
             raise ParameterError(f"image index: found {index!r}; allowed: one of {shown}.")
@@ -116,7 +116,7 @@ class Session(traitlets.HasTraits):
         method = method or self.method
         key = (self.images.ids[row], method)
         if key not in self._bounds:
-            config = replace(self.config.bounds, method=method)
+            config = self.config.bounds.by(method)
             self._bounds[key] = margin_bounds(
                 self.network, self.box.take([row]), self.images.labels[[row]], config, layers=True
             )
@@ -169,7 +169,7 @@ class Session(traitlets.HasTraits):
             self.images.ids[row],
             [self.config.eps * factor for factor in factors],
             attack=replace(attack, steps=min(attack.steps, 40), restarts=min(attack.restarts, 5)),
-            bounds=[replace(self.config.bounds, method=self.method)],
+            bounds=[self.config.bounds.by(self.method)],
             watch=watch,
         )
 

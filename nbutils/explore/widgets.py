@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from html import escape
+from typing import Any
 
 import ipywidgets as w
 import numpy as np
@@ -121,7 +122,7 @@ def _thumbnail(session: Session, index: int) -> w.Image:
     return w.Image(value=buffer.getvalue(), format="png", width=128, height=128)
 
 
-def _png(draw: Callable[[object], object]) -> bytes:
+def _png(draw: Callable[[Any], object]) -> bytes:
     figure: Figure
     figure, ax = new_figure()
     draw(ax)

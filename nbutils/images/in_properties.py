@@ -52,6 +52,7 @@ def read_properties(
     normalization = normalization or (known.normalization if known else None)
     hint = "Pass dataset='cifar100', or both class_names and normalization"
     require(bool(names) and normalization is not None, f"{path}: dataset", dataset, ", ".join(DATASETS), hint)
+    assert normalization is not None
     files = [path] if path.is_file() else sorted(p for end in ("*.vnnlib", "*.vnnlib.gz") for p in path.glob(end))
     hint = "Name the folder vnnlib/ of a benchmark"
     require(bool(files), str(path), "no property file", "*.vnnlib or *.vnnlib.gz", hint, error=ImageError)
@@ -79,7 +80,8 @@ def read_properties(
     sizes = sorted({image.shape for image in levels})
     require(len(sizes) == 1, f"{path}: image sizes", sizes, "one size", "Pass dataset=…", error=ImageError)
     images = ImageSet(
-        np.stack(levels), np.int64(labels), np.int64(indices), f"properties/{path.name}", names, normalization,
+        np.stack(levels), np.array(labels, np.int64), np.array(indices, np.int64),
+        f"properties/{path.name}", names, normalization,
         Origin("by file name", normalization="the one that gives whole levels in the property files"),
     )  # fmt: skip
     return images, found

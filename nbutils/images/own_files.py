@@ -60,7 +60,7 @@ def folder(
         grey = one_channel(levels)
         hint = "Convert them yourself, so that you know how, or give three numbers"
         _require(grey is not None, f"{path}: pictures", "colours", "grey ones, as one channel is normalised", hint)
-        levels = grey
+        levels = levels if grey is None else grey
     levels = fit_size(path, levels, dataset)
     origin = replace(origin, classes=numbers)
     return ImageSet(levels, labels, np.arange(len(labels)), f"folder/{path.name}", names, normalization, origin)
@@ -159,7 +159,7 @@ def _rows(table: Path) -> list[tuple[str, str]]:
         with table.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file, strict=True)
             header = list(rows.fieldnames or [])
-            entries = [(row.get("file"), row.get("label")) for row in rows]
+            entries = [(str(row.get("file") or ""), str(row.get("label") or "")) for row in rows]
     except (csv.Error, UnicodeDecodeError) as error:
         raise ImageError(
             f"{table}: cannot be read ({error}); allowed: UTF-8 CSV with the header file,label."

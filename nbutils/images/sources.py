@@ -29,7 +29,8 @@ def embedded() -> ImageSet:
     """The first twenty CIFAR-100 test images, pixel exact, out of the foolbox package; needs no download."""
     found = importlib.util.find_spec("foolbox")  # located, not imported: its import pulls torch
     require(found is not None, "package foolbox", "not installed", "3.3.4", "pip install foolbox", error=ImageError)
-    data = Path(found.submodule_search_locations[0]) / "data"
+    places = [] if found is None else list(found.submodule_search_locations or [])
+    data = Path(places[0]) / "data"
     files = sorted(data.glob("cifar100_[0-9][0-9]_*.png"))
     require(len(files) == 20, str(data), f"{len(files)} CIFAR-100 images", "20", error=ImageError)
     numbers = np.array([re.findall(r"\d+", file.stem)[1:] for file in files], dtype=np.int64)

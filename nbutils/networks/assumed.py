@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -117,7 +118,7 @@ def _shown(values: Sequence[float]) -> str:
     return " ".join(f"{value:.6g}" for value in values)
 
 
-def _numbers(name: str, values: object, channels: int) -> tuple[float, ...]:
+def _numbers(name: str, values: Any, channels: int) -> tuple[float, ...]:
     listed = list(values) if isinstance(values, (list, tuple)) else [values]
     numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) and np.isfinite(v) for v in listed)
     allowed = f"one number, or {channels}, one a channel"
@@ -154,6 +155,7 @@ def _with_channels(network: Network, images: ImageSet) -> ImageSet:
         where, hint = f"{images.source}: pictures", "Convert them yourself, so that you know how"
         allowed = f"grey ones, as {network.name} takes one channel"
         require(grey is not None, where, "colours", allowed, hint, error=ImageError)
+        assert grey is not None
         levels, note = grey, "three equal channels taken as one"
     origin, normalization = images.origin, images.normalization
     if not origin.settled:
@@ -183,7 +185,13 @@ def _with_names(network: Network, images: ImageSet) -> ImageSet:
         require(largest < network.classes, where, largest, allowed, "Labels count from 0", error=ImageError)
         names = names or tuple(f"class {number}" for number in range(network.classes))
         return replace(images, class_names=names, origin=replace(origin, numbered=False))
-    if origin.classes and names and images.class_names != names and set(images.class_names) <= set(names):
+    if (
+        known is not None
+        and origin.classes
+        and names
+        and images.class_names != names
+        and set(images.class_names) <= set(names)
+    ):
         labels = np.array([names.index(images.class_names[label]) for label in images.labels], dtype=np.int64)
         origin = replace(origin, classes=f"the folders, named as in {known.name}")
         return replace(images, labels=labels, class_names=names, origin=origin)

@@ -81,12 +81,14 @@ def read_figures(entries: object, path: Path) -> Mapping[str, Figure]:
 
 def _check_numbers(figure: Figure, name: str, where: str) -> None:
     ends = (figure.low, figure.high)
-    whole = ends == (None, None) or (None not in ends and ends[0] <= figure.value <= ends[1])
+    low, high = ends
+    whole = ends == (None, None) or (low is not None and high is not None and low <= figure.value <= high)
     require(whole, f"{where}: low, high", ends, f"both ends of an interval around {figure.value:g}", error=NetworkError)
     count = figure.n is None or (isinstance(figure.n, int) and figure.n >= 1)
     require(count, f"{where}: n", figure.n, "a number of images, 1 or more", error=NetworkError)
     attack = (figure.steps, figure.restarts)
-    counted = all(isinstance(number, int) for number in attack) and attack[0] >= 0 and attack[1] >= 1
+    steps, restarts = attack
+    counted = isinstance(steps, int) and isinstance(restarts, int) and steps >= 0 and restarts >= 1
     require(
         attack == (None, None) or counted,
         f"{where}: steps, restarts",

@@ -217,7 +217,7 @@ def _checked(card: Any, path: Path, sha256: str, channels: int) -> dict[str, Any
     }
 
 
-def _normalization(entry: object, path: Path, channels: int) -> Normalization:
+def _normalization(entry: Any, path: Path, channels: int) -> Normalization:
     ok = isinstance(entry, dict) and set(entry) == {"mean", "std"}
     lists = list(entry.values()) if ok else []
     require(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 Twin = Callable[[Tensor], Tensor]
@@ -35,7 +35,7 @@ def twin_of(module: nn.Module) -> Twin:
     """
     fast = _copies.get(module)
     if fast is None:
-        fast = _copies[module] = _in_blocks(folded(module)).to(memory_format=torch.channels_last)
+        fast = _copies[module] = _in_blocks(folded(module)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch has no such overload for modules
 
     def twin(x: Tensor) -> Tensor:
         rows = len(x)
@@ -57,7 +57,12 @@ def folded(module: nn.Module) -> nn.Module:
     calls = [node.target for node in result.graph.nodes if node.op == "call_module"]
     for node in list(result.graph.nodes):
         before = node.args[0] if node.op == "call_module" and node.args else None
-        if getattr(before, "op", None) != "call_module" or len(before.users) > 1:
+        if (
+            not isinstance(before, Node)
+            or not isinstance(before.target, str)
+            or before.op != "call_module"
+            or len(before.users) > 1
+        ):
             continue
         conv, norm = result.get_submodule(before.target), result.get_submodule(node.target)
         alone = calls.count(before.target) == 1 and node.kwargs == {} and len(node.args) == 1

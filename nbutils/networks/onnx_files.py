@@ -154,7 +154,8 @@ def ports(model: onnx.ModelProto, path: Path) -> Ports:
         error=NetworkError,
     )
     _refuse_probabilities(model, path)
-    return Ports(source.name, sink.name, image, shape[0] == 1, flat)
+    channels, height, width = image or (0, 0, 0)
+    return Ports(source.name, sink.name, (channels, height, width), shape[0] == 1, flat)
 
 
 def square_image(values: int) -> tuple[int, int, int] | None:
@@ -179,7 +180,9 @@ def taking_images(model: onnx.ModelProto, ends: Ports) -> onnx.ModelProto:
     graph.input.remove(source)
     graph.input.insert(0, image)
     batch = 1 if ends.fixed_batch else -1
-    graph.initializer.append(onnx.numpy_helper.from_array(np.int64([batch, *ends.flat]), f"{ends.input}/flat"))
+    graph.initializer.append(
+        onnx.numpy_helper.from_array(np.array([batch, *ends.flat], dtype=np.int64), f"{ends.input}/flat")
+    )
     graph.node.insert(0, onnx.helper.make_node("Reshape", [image.name, f"{ends.input}/flat"], [ends.input]))
     return copied
 

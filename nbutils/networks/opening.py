@@ -7,6 +7,7 @@ twin, and both have to give the same logits before anything else sees the networ
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ __all__ = ["Network", "NetworkCard", "card_path", "list_networks", "open_network
 
 PARITY = 1e-4
 """Largest difference allowed between twin and onnxruntime, relative to the largest logit (1 if that is smaller)."""
+
+# onnx2torch's Slice indexes with a list, which torch takes and deprecates at every call
+warnings.filterwarnings("ignore", "Using a non-tuple sequence", UserWarning, r"onnx2torch\.node_converters\.slice")
 
 _PARITY_ROWS = 8
 _ROWS_AT_ONCE = 256

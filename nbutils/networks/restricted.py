@@ -7,6 +7,7 @@ and the judge all see one network.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,6 +16,9 @@ from onnx import helper, numpy_helper
 from ..core import require
 from .onnx_files import parse, ports, read_bytes
 from .opening import Network, open_data
+
+Layer = tuple[str, list[str], dict[str, Any]]
+"""Operator, inputs, attributes."""
 
 
 def columns(network: Network, classes: Sequence[int]) -> Network:
@@ -37,9 +41,10 @@ def best_against(network: Network, group: Sequence[int], rival: int) -> Network:
     """`network` with two outputs: the largest logit of `group`, and that of `rival`."""
     _check(network, [*group, rival])
     indices = [
-        numpy_helper.from_array(np.int64(list(which)), name) for which, name in ((group, "group"), ([rival], "one"))
+        numpy_helper.from_array(np.array(which, dtype=np.int64), name)
+        for which, name in ((group, "group"), ([rival], "one"))
     ]
-    nodes = [
+    nodes: list[Layer] = [
         ("Gather", ["logits", "group"], {"axis": 1}),
         ("ReduceMax", ["layer_0"], {"axes": [1], "keepdims": 1}),
         ("Gather", ["logits", "one"], {"axis": 1}),
@@ -55,7 +60,7 @@ def _check(network: Network, classes: Sequence[int]) -> None:
     )
 
 
-def _with(network: Network, layers: list[tuple[str, list[str], dict]], stored: list[onnx.TensorProto]) -> Network:
+def _with(network: Network, layers: list[Layer], stored: list[onnx.TensorProto]) -> Network:
     """`network` with `layers` (operator, inputs, attributes) after its output, which they call `logits`."""
     model = parse(read_bytes(network.path), network.path)
     graph, prefix = model.graph, "asked/"
@@ -68,7 +73,7 @@ def _with(network: Network, layers: list[tuple[str, list[str], dict]], stored: l
     for number, (operator, inputs, attributes) in enumerate(layers):
         inputs = [names.get(name, prefix + name) for name in inputs]
         if operator == "ReduceMax" and opset >= 18:  # axes became an input
-            axes = numpy_helper.from_array(np.int64(attributes.pop("axes")), prefix + "axes")
+            axes = numpy_helper.from_array(np.array(attributes.pop("axes"), dtype=np.int64), prefix + "axes")
             graph.initializer.append(axes)
             inputs.append(axes.name)
         graph.node.append(helper.make_node(operator, inputs, [f"{prefix}layer_{number}"], **attributes))

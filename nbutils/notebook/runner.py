@@ -128,6 +128,7 @@ def run_notebook(
             kernel_manager_class=WakefulKernelManager,
             progress_bar=True,
             log_output=False,
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # it speaks of every kernel on loopback
         )
     except PapermillExecutionError as error:
         raise NotebookError(

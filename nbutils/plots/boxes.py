@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -100,7 +100,12 @@ def draw_box_losses(losses: BoxLosses, *, ax: Axes | None = None) -> Axes:
         handles.append(Line2D([], [], color=color, linestyle=line, linewidth=1.3, label=label))
     for method, values in view.certified.items():
         stroke = METHOD[method]
-        look = {"color": stroke.color, "linestyle": stroke.line, "marker": stroke.marker, "markersize": 5.5}
+        look: dict[str, Any] = {
+            "color": stroke.color,
+            "linestyle": stroke.line,
+            "marker": stroke.marker,
+            "markersize": 5.5,
+        }
         ax.plot(view.fractions, values, linewidth=1.8, **look)
         handles.append(Line2D([], [], linewidth=1.8, label=f"certified, {stroke.name}", **look))
     ax.set_xlabel(f"radius of the bounded box in eps = {radius_text(view.eps)}", fontsize=LABEL)
@@ -119,7 +124,13 @@ def draw_widening(losses: BoxLosses, *, ax: Axes | None = None) -> Axes:
     handles = []
     looks = (("#6FA8D0", "^", (0, (4, 1.5))), ("#1F6FA8", "o", "-"), ("#0B3A5B", "D", (0, (6, 1.2, 1, 1.2))))
     for (fraction, widths), (color, marker, line) in zip(view.widths, looks, strict=False):
-        look = {"color": color, "marker": marker, "linestyle": line, "markersize": 5.5, "linewidth": 1.8}
+        look: dict[str, Any] = {
+            "color": color,
+            "marker": marker,
+            "linestyle": line,
+            "markersize": 5.5,
+            "linewidth": 1.8,
+        }
         ax.plot(range(len(widths)), widths, **look)
         handles.append(Line2D([], [], label=f"{fraction:g} eps", **look))
     ax.set_xticks(range(len(view.widths[0][1])), ["input", *map(str, range(1, len(view.widths[0][1])))])
@@ -174,7 +185,7 @@ def fusion_view(fusion: Fusion) -> FusionView:
         f" {loose[0]:.2f} to {loose[-1]:.2f} times as high"
     )
     times = tuple(1000 * float(np.median(seconds)) / images for seconds in (fusion.seconds_plain, fusion.seconds_fused))
-    return FusionView(title, fusion.fractions, fusion.plain, fusion.fused, times, fusion.eps)  # type: ignore[arg-type]
+    return FusionView(title, fusion.fractions, fusion.plain, fusion.fused, times, fusion.eps)
 
 
 def figure_fusion(fusion: Fusion) -> Figure:
@@ -195,7 +206,7 @@ def figure_fusion(fusion: Fusion) -> Figure:
     handles = []
     for values, color, marker, line, label in looks:
         left.plot(view.fractions, values, color=color, linewidth=0.6, alpha=0.35, zorder=1)
-        look = {"color": color, "marker": marker, "linestyle": line, "markersize": 6, "linewidth": 2}
+        look: dict[str, Any] = {"color": color, "marker": marker, "linestyle": line, "markersize": 6, "linewidth": 2}
         left.plot(view.fractions, values.mean(1), zorder=3, **look)
         handles.append(Line2D([], [], label=label, **look))
     handles.append(Line2D([], [], color=FAINT, linewidth=0.6, label="single images (thick: mean)"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -93,6 +94,7 @@ def card_view(
             f"{images.levels.shape[1:]}, the shape of the image",
             error=ImageError,
         )
+        assert images.normalization is not None
         twin = np.clip(images.normalization.to_pixels(point), 0, 1)
         change = (twin - images.pixels[row]) * 255
         scale = float(np.abs(change).max())
@@ -141,7 +143,7 @@ def figure_card(
         bar = figure.colorbar(shades, cax=below, orientation="horizontal", ticks=[-span, 0, span], format=_tick)
         bar.set_label("change of each channel, 1/255", fontsize=SMALL, color=INK)
         bar.ax.tick_params(labelsize=SMALL, length=2)
-        bar.outline.set_linewidth(0.4)
+        cast(Any, bar.outline).set_linewidth(0.4)
     _facts(axes[-1], view)
     return figure
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -156,7 +156,13 @@ def draw_unstable_change(
     looks = ((BEFORE, "s", (0, (1, 1.2)), "before"), (AFTER, "o", "-", "after"))
     handles = []
     for shares, (color, marker, line, label) in zip(view.unstable, looks, strict=True):
-        look = {"color": color, "marker": marker, "linestyle": line, "markersize": 5.5, "linewidth": 1.8}
+        look: dict[str, Any] = {
+            "color": color,
+            "marker": marker,
+            "linestyle": line,
+            "markersize": 5.5,
+            "linewidth": 1.8,
+        }
         ax.plot(places, shares, **look)
         handles.append(Line2D([], [], label=f"{label} training", **look))
     ax.set_xticks(places)

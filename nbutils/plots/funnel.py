@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ..core import STATUSES, ImageSet, Verdict, require
 from .images import badge, show_image
@@ -170,5 +171,5 @@ def _bars(ax: Axes, view: FunnelView) -> None:
     ax.set_ylim(len(view.stages) - 0.5, -0.5)
     ax.set_yticks(range(len(view.stages)), [stage.question for stage in view.stages])
     ax.tick_params(axis="y", length=0, labelsize=LABEL - 0.5)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("images", fontsize=LABEL - 0.5)

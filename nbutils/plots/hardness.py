@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -85,7 +86,13 @@ def draw_hardness(
         np.histogram(values, view.edges)[0] for values in (view.hardness, view.hardness[view.drawn])
     )
     rest = all_counts - drawn_counts
-    place = {"x": view.edges[:-1], "width": widths, "align": "edge", "edgecolor": "white", "linewidth": 1.0}
+    place: dict[str, Any] = {
+        "x": view.edges[:-1],
+        "width": widths,
+        "align": "edge",
+        "edgecolor": "white",
+        "linewidth": 1.0,
+    }
     ax.bar(height=drawn_counts, color=DRAWN.color, hatch=DRAWN.hatch[:2], **place)
     ax.bar(height=rest, bottom=drawn_counts, color=REST, **place)
     top = max(1, int(all_counts.max()))
@@ -119,7 +126,12 @@ def _handles(view: HardnessView) -> list[Patch | Line2D]:
     rest = len(view.drawn) - taken
     handles: list[Patch | Line2D] = []
     if taken:
-        look = {"facecolor": DRAWN.color, "hatch": DRAWN.hatch[:3], "edgecolor": "white", "linewidth": 0}
+        look: dict[str, Any] = {
+            "facecolor": DRAWN.color,
+            "hatch": DRAWN.hatch[:3],
+            "edgecolor": "white",
+            "linewidth": 0,
+        }
         handles.append(Patch(label=f"drawn ({taken}), each one marked below", **look))
     if rest:
         handles.append(Patch(facecolor=REST, label=f"{'not drawn' if taken else 'open'} ({rest})"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -139,7 +140,12 @@ def _lines(ax: Axes, view: LayersView, values: dict[str, np.ndarray]) -> None:
     handles = []
     for method, numbers in values.items():
         stroke = METHOD[method]
-        look = {"color": stroke.color, "linestyle": stroke.line, "marker": stroke.marker, "markersize": 5.5}
+        look: dict[str, Any] = {
+            "color": stroke.color,
+            "linestyle": stroke.line,
+            "marker": stroke.marker,
+            "markersize": 5.5,
+        }
         ax.plot(places, numbers, **look)
         handles.append(Line2D([], [], label=stroke.name, **look))
     ax.set_xticks(places)

@@ -10,6 +10,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -56,7 +57,7 @@ class Stroke:
     name: str
     color: str
     marker: str
-    line: str
+    line: Any  # a line style of matplotlib
     height: float  # of its bar, as a share of a row
 
 
@@ -177,19 +178,25 @@ def tidy(ax: Axes, *, grid: str | None = None) -> None:
     ax.tick_params(labelsize=SMALL + 0.5, colors=INK, length=3)
     ax.set_axisbelow(True)
     if grid:
-        ax.grid(axis=grid, color=GRID, linewidth=0.8)
+        ax.grid(axis=cast(Any, grid), color=GRID, linewidth=0.8)
+
+
+def _figure(ax: Axes) -> Figure:
+    figure = ax.get_figure(root=True)
+    assert figure is not None  # axes are made by a figure
+    return figure
 
 
 def headline(ax: Axes, title: str, alt: str) -> None:
     """Set the finding as title, left, broken to the width of `ax`, and attach the alt text."""
-    inches = ax.get_position().width * ax.get_figure(root=True).get_figwidth()
+    inches = ax.get_position().width * _figure(ax).get_figwidth()
     ax.set_title(textwrap.fill(title, max(24, int(11.4 * inches))), loc="left", fontsize=TITLE, color=INK, pad=9)
     ax.set_label(alt)
 
 
 def legend_below(ax: Axes, handles: Sequence[Artist], *, columns: int = 3, inches: float = 0.5) -> None:
     """A legend without frame, `inches` below `ax`, whatever the height of the axes."""
-    drop = ax.transAxes + ScaledTranslation(0, -inches, ax.get_figure(root=True).dpi_scale_trans)
+    drop = ax.transAxes + ScaledTranslation(0, -inches, _figure(ax).dpi_scale_trans)
     ax.legend(
         handles=handles,
         loc="upper left",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -149,7 +149,7 @@ def _panel(ax: Axes, view: CurvesView, curves: tuple[tuple[Look, np.ndarray], ..
     handles = []
     every = max(1, len(view.epochs) // 12)
     for look, values in curves:
-        drawn = {"color": look.color, "linestyle": look.line, "marker": look.marker, "markersize": 4.5}
+        drawn: dict[str, Any] = {"color": look.color, "linestyle": look.line, "marker": look.marker, "markersize": 4.5}
         ax.plot(view.epochs, values, markevery=every, linewidth=1.6, **drawn)
         handles.append(Line2D([], [], linewidth=1.6, label=look.label, **drawn))
     ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=SMALL)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
@@ -187,7 +188,9 @@ def slice_view(record: Slice) -> SliceView:
         title = "No path reaches the region of this plane where a rival is ahead"
     else:
         title = "The true class leads all over this plane" if low > 0 else "A rival leads all over this plane"
-    return SliceView(title, record, ends, end_margins, MaxNLocator(14).tick_values(low, max(high, low + 1e-3)), zero)
+    return SliceView(
+        title, record, ends, end_margins, np.asarray(MaxNLocator(14).tick_values(low, max(high, low + 1e-3))), zero
+    )
 
 
 def draw_slice(record: Slice, *, ax: Axes | None = None) -> Axes:
@@ -214,10 +217,11 @@ def draw_slice(record: Slice, *, ax: Axes | None = None) -> Axes:
     tidy(ax)
     ax.set_xlabel("towards PGD's best end point, radii (root mean square)", fontsize=LABEL)
     ax.set_ylabel("towards another\nend point, radii", fontsize=LABEL)
-    bar = ax.get_figure(root=True).colorbar(filled, cax=ax.inset_axes((1.03, 0.04, 0.035, 0.92)), ticks=MaxNLocator(7))
+    figure = cast(Figure, ax.get_figure(root=True))
+    bar = figure.colorbar(filled, cax=ax.inset_axes((1.03, 0.04, 0.035, 0.92)), ticks=MaxNLocator(7))
     bar.set_label("smallest margin, logits", fontsize=LABEL, color=INK)
     bar.ax.tick_params(labelsize=SMALL)
-    bar.outline.set_linewidth(0.4)
+    cast(Any, bar.outline).set_linewidth(0.4)
     if view.zero:
         bar.ax.axhline(0, color=INK, linewidth=2.6)
     headline(ax, view.title, view.alt)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -188,7 +189,7 @@ def _draw_row(ax: Axes, row: ZooRow, y: float) -> None:
     if row.sample is not None:
         _draw_point(ax, row.sample, places["sample"], SAMPLE.color, SAMPLE.ink, "s", 6.0)
     if row.published is not None:
-        look = {"color": "white", "markeredgecolor": INK, "markeredgewidth": 1.4, "zorder": 3}
+        look: dict[str, Any] = {"color": "white", "markeredgecolor": INK, "markeredgewidth": 1.4, "zorder": 3}
         ax.plot(row.published, places["published"], marker="D", markersize=6, **look)
     if row.card is not None:
         _draw_point(ax, row.card, places["card"], CARD.color, CARD.ink, "o", 7.0)
@@ -223,13 +224,13 @@ def _top(view: ZooView) -> float:
 def _handles(view: ZooView) -> list[Line2D]:
     rows = [row for _, group in view.groups for row in group]
     handles = []
-    look = {"linestyle": "", "markersize": 7}
+    look: dict[str, Any] = {"linestyle": "", "markersize": 7}
     if any(row.card for row in rows):
         spread = ", with 95 % interval" if any(row.card and row.card.low is not None for row in rows) else ""
         handles.append(Line2D([], [], marker="o", color=CARD.color, label=f"measured, on the card{spread}", **look))
     if any(row.sample for row in rows):
         handles.append(Line2D([], [], marker="s", color=SAMPLE.color, label="on the sample, 95 % interval", **look))
     if any(row.published is not None for row in rows):
-        edge = {"color": "white", "markeredgecolor": INK, "markeredgewidth": 1.4}
+        edge: dict[str, Any] = {"color": "white", "markeredgecolor": INK, "markeredgewidth": 1.4}
         handles.append(Line2D([], [], marker="D", label="published", **edge, **look))
     return handles or [Line2D([], [], linestyle="", label="nothing measured, nothing published")]

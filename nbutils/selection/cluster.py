@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import dask
 import torch
@@ -73,7 +73,7 @@ class _LeaveInterruptsToParent(WorkerPlugin):
 
 
 def _on_worker(plugin: str, step: Step, job: tuple[Any, ...]) -> Verdict:
-    return step(get_worker().plugins[plugin].network, *job)
+    return step(cast(Any, get_worker().plugins[plugin]).network, *job)
 
 
 @contextmanager

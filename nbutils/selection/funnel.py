@@ -157,7 +157,7 @@ def _settle(case: _Case, config: SelectionConfig) -> tuple[str, str]:
     for method in methods:
         if method != methods[-1] and not case.within_reach(method):
             continue
-        if case.bound(replace(config.bounds, method=method.removesuffix(LAST)), method.endswith(LAST)):
+        if case.bound(config.bounds.by(method.removesuffix(LAST)), method.endswith(LAST)):
             return "verified", method
     if full != quick and case.attack(full):
         return "attacked", "full attack"

@@ -98,10 +98,10 @@ class Ledger(AbstractContextManager["Ledger"]):
     def add(self, verdict: Verdict) -> None:
         """Commit one verdict; an image (with its label) that is already there keeps its first."""
         values = [getattr(verdict, name) for name in _COLUMNS[:-1]]
-        point = None if verdict.point is None else verdict.point.astype("<f4").tobytes()
-        shape = None if verdict.point is None else json.dumps(verdict.point.shape)
         marks = ", ".join("?" * len(_COLUMNS))
-        stored = None if point is None else shape.encode() + b"\n" + point
+        stored = None
+        if verdict.point is not None:
+            stored = json.dumps(verdict.point.shape).encode() + b"\n" + verdict.point.astype("<f4").tobytes()
         self._guard(self._db.execute, f"INSERT OR IGNORE INTO verdicts VALUES ({marks})", (*values, stored))
 
     def verdicts(self, keys: Iterable[str] | None = None) -> dict[str, Verdict]:

@@ -123,6 +123,7 @@ def _read_row(path: Path, row: int, lines: list[str]) -> Verdict:
         _check(False, path, row, lines, "margins and bounds as numbers")
     good = natural is not None and all(map(math.isfinite, (natural, attack or 0.0, bound or 0.0)))
     _check(good, path, row, lines, "finite numbers, the natural margin among them")
+    assert natural is not None
     verdict = Verdict(
         image_id=cells["image_id"],
         index=int(cells["index"]),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from ..core import root, write_atomically
 
@@ -10,6 +12,10 @@ from ..core import root, write_atomically
 def lessons() -> list[Path]:
     """The lessons in notebooks/, in order."""
     return sorted((root() / "notebooks").glob("lesson_*.ipynb"))
+
+
+def _put(text: bytes, file: BinaryIO) -> None:
+    file.write(text)
 
 
 def write_handout(out: Path) -> list[Path]:
@@ -26,8 +32,8 @@ def write_handout(out: Path) -> list[Path]:
         for folder in ("solved", "student"):
             if folder == "student":
                 notebook.cells = [c for c in notebook.cells if "solution" not in c.metadata.get("tags", [])]
-            text = nbformat.writes(notebook) + "\n"
+            text = (nbformat.writes(notebook) + "\n").encode()
             target = out / folder / path.name
-            write_atomically(target, lambda file, text=text: file.write(text.encode()))
+            write_atomically(target, partial(_put, text))
             written.append(target)
     return written

@@ -86,5 +86,5 @@ TOY = SmallNetwork(
 
 def box_around(center: tuple[float, float] = (0.0, 0.0), radius: float = 1.0) -> Box:
     """The box of `radius` around a point of the plane, for a network of `opened`."""
-    middle = np.float32(center).reshape(1, 1, 1, 2)
+    middle = np.array(center, dtype=np.float32).reshape(1, 1, 1, 2)
     return Box(middle - np.float32(radius), middle + np.float32(radius), middle)

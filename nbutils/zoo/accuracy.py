@@ -13,9 +13,9 @@ import os
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from tqdm.auto import tqdm
 
@@ -147,7 +147,7 @@ def evaluate(
     check_fit(network, images)
     for check in (checked(network, method) for method in methods):
         require(check.holds, f"{network.name}: {check.method}", check.reason, "a method that holds", error=BoundsError)
-    settings = {method: replace(bounds, method=method) for method in methods}
+    settings = {method: bounds.by(method) for method in methods}
     steps = {"clean": "clean", "pgd": f"pgd {attack.digest}"}
     steps |= {method: f"{method} {setting.digest}" for method, setting in settings.items()}
     normalization = normalization_of(network, images)
@@ -189,7 +189,8 @@ class _Record:
     """Margins by (image, step), kept in memory and, line by line, in a file."""
 
     def __init__(self, path: Path | None, header: dict[str, Any]) -> None:
-        self.path, self.file = path, None
+        self.path = path
+        self.file: TextIO | None = None
         self.header = json.loads(json.dumps(header))
         self.margins: dict[tuple[str, str], float] = {}
         self.seconds: dict[str, list[float]] = {}
@@ -233,6 +234,7 @@ class _Record:
         self.seconds.setdefault(step, []).append(seconds)
 
     def _write(self, line: Any) -> None:
+        assert self.file is not None
         try:
             self.file.write(json.dumps(line) + "\n")
             self.file.flush()
@@ -243,6 +245,7 @@ class _Record:
 
     def _read(self) -> int:
         """Take in every complete line; returns their length in bytes."""
+        assert self.path is not None
         data = self.path.read_bytes()
         whole = data.rfind(b"\n") + 1
         header = json.dumps(self.header).encode() + b"\n"

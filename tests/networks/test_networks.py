@@ -357,7 +357,7 @@ def _ends_in(op: str) -> Edit:
     [
         (_more_outputs, r"outputs: found \['y', 'h'\]; allowed: exactly one"),
         (_more_inputs, r"inputs: found \['x', 'x2'\]; allowed: exactly one"),
-        (_input(["N", 2]), r"shape of input x: found \['N', 2\]; allowed: \[N, C, H, W\].*flat vectors"),
+        (_input(["N", 2]), r"shape of input x: found \['N', 2\]; allowed: \[N, C, H, W\].*another vector needs a Reshape"),
         (_input(["N", 1, "H", 2]), r"shape of input x: found \['N', 1, 'H', 2\]; allowed: .*numbers for C, H and W"),
         (_input([4, 1, 1, 2]), r"batch size of input x: found 4; allowed: a symbol as N, or 1"),
         (_input(["N", 1, 1, 2], TensorProto.DOUBLE), r"type of x: found 'DOUBLE'; allowed: FLOAT"),
