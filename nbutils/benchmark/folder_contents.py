@@ -50,6 +50,7 @@ class WrittenBenchmark:
 
     @property
     def suffix(self) -> str:
+        """Ending of its files behind `.vnnlib` and `.onnx`."""
         return ".gz" if self.manifest.get("gzip") else ""
 
     def files(self) -> set[str]:

@@ -51,6 +51,7 @@ class BoxesView:
 
     @property
     def alt(self) -> str:
+        """The picture in words, for who does not see it."""
         last = ", ".join(f"{METHOD[m].name} {compact(v[0])} to {compact(v[-1])}" for m, v in self.certified.items())
         layers = "; ".join(f"box {f:g}: {compact(w[0])} to {compact(w[-1])}" for f, w in self.widths)
         return (
@@ -166,6 +167,7 @@ class FusionView:
 
     @property
     def alt(self) -> str:
+        """The picture in words, for who does not see it."""
         means = "; ".join(
             f"{f:g}: {compact(p)} and {compact(q)}"
             for f, p, q in zip(self.fractions, self.plain.mean(1), self.fused.mean(1), strict=True)

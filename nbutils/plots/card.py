@@ -34,6 +34,7 @@ class CardView:
 
     @property
     def alt(self) -> str:
+        """The picture in words, for who does not see it."""
         text = f"{self.title}. " + "; ".join(f"{name}: {value}" for name, value in self.facts) + "."
         if self.twin is not None:
             text += (

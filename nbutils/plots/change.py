@@ -55,6 +55,7 @@ class ChangeView:
 
     @property
     def alt(self) -> str:
+        """The picture in words, for who does not see it."""
         rows = "; ".join(
             f"{name}: natural {signed(self.natural[0, i])} then {signed(self.natural[1, i])}, proven"
             f" {_short(self.lower[0, i])} then {_short(self.lower[1, i])}"

@@ -29,6 +29,7 @@ class FedView:
 
     @property
     def alt(self) -> str:
+        """The picture in words, for who does not see it."""
         return (
             f"{self.title}. One column an image ({', '.join(' '.join(name.split()) for name in self.names)}), rows from"
             f" top to bottom: {', '.join(' '.join(text.split()) for text, _ in self.rows)}. The largest change of a"

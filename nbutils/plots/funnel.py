@@ -47,6 +47,7 @@ class FunnelView:
 
     @property
     def alt(self) -> str:
+        """The picture in words, for who does not see it."""
         parts = [f"{self.title}."]
         for stage in self.stages:
             split = f" ({stage.split})" if stage.split else ""

@@ -31,6 +31,7 @@ class HardnessView:
 
     @property
     def alt(self) -> str:
+        """The picture in words, for who does not see it."""
         values = self.hardness
         return (
             f"{self.title}. Histogram of the gap between attack margin and lower bound, logits: "

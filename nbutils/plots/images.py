@@ -39,6 +39,7 @@ class GridView:
 
     @property
     def alt(self) -> str:
+        """The picture in words, for who does not see it."""
         parts = [f"{self.title}."]
         for tile in self.tiles[:30]:
             texts = [tile.label, *tile.caption.split("\n"), tile.status or ""]

@@ -43,6 +43,7 @@ class LayersView:
 
     @property
     def alt(self) -> str:
+        """The picture in words, for who does not see it."""
         texts = [
             f"{METHOD[m].name}: width {self.width[m][0]:.2g} to {self.width[m][-1]:.2g},"
             f" unstable {self.unstable[m][0]:.0%} to {self.unstable[m][-1]:.0%}"

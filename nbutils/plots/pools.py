@@ -27,6 +27,7 @@ class Bar:
 
     @property
     def open(self) -> float:
+        """Share of images that are open, of all."""
         return self.shares[1]
 
 
@@ -39,6 +40,7 @@ class PoolsView:
 
     @property
     def alt(self) -> str:
+        """The picture in words, for who does not see it."""
         texts = [
             f"{bar.network}, {bar.whose}: "
             + ", ".join(f"{name} {share:.1f} %" for name, share in zip(_ORDER, bar.shares, strict=True))

@@ -37,6 +37,7 @@ class RadiiView:
 
     @property
     def alt(self) -> str:
+        """The picture in words, for who does not see it."""
         texts = [
             f"{bar.name}: certified {bar.certified:.3g}/255, "
             + (f"attacked {bar.attacked:.3g}/255" if bar.attacked < np.inf else "not attacked")

@@ -52,6 +52,7 @@ class RadiusView:
 
     @property
     def alt(self) -> str:
+        """The picture in words, for who does not see it."""
         end = f"counterexample at {self.attacked:.3g}/255" if self.attacked < np.inf else "no counterexample found"
         lows = [f"{METHOD[m].name} bound {signed(float(v[-1]))}" for m, v in self.lower.items()]
         return (

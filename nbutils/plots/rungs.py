@@ -44,6 +44,7 @@ class LadderView:
 
     @property
     def alt(self) -> str:
+        """The picture in words, for who does not see it."""
         lines = []
         for rung in self.rungs:
             texts = [f"natural {signed(rung.natural)}"]

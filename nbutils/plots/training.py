@@ -56,6 +56,8 @@ class CurvesView:
 
     @property
     def alt(self) -> str:
+        """The picture in words, for who does not see it."""
+
         def ends(panel: tuple[tuple[Look, np.ndarray], ...]) -> str:
             texts = []
             for look, values in panel:

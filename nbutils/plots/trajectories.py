@@ -50,6 +50,7 @@ class TrajectoryView:
 
     @property
     def alt(self) -> str:
+        """The picture in words, for who does not see it."""
         ends = [path[np.isfinite(path)][-1] for path in self.margins.T]
         start, end, low, high = (signed(float(x)) for x in (self.best[0], self.best[-1], min(ends), max(ends)))
         return (
@@ -163,6 +164,7 @@ class SliceView:
 
     @property
     def alt(self) -> str:
+        """The picture in words, for who does not see it."""
         grid = self.slice.margins
         return (
             f"{self.title}. Filled contours of the smallest margin, from {signed(float(grid.min()))} to"

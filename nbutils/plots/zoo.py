@@ -51,6 +51,7 @@ class ZooRow:
 
     @property
     def alt(self) -> str:
+        """The picture in words, for who does not see it."""
         parts = [f"measured {self.card}"] if self.card else []
         parts += [f"published {self.published:.2f} %"] if self.published is not None else []
         parts += [f"on the sample {self.sample}"] if self.sample else []
@@ -66,6 +67,7 @@ class ZooView:
 
     @property
     def alt(self) -> str:
+        """The picture in words, for who does not see it."""
         texts = [f"{name}: {'; '.join(row.alt for row in rows)}." for name, rows in self.groups]
         return " ".join([f"{self.title}.", *texts])
 

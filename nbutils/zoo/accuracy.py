@@ -56,6 +56,7 @@ class Share:
 
     @property
     def percent(self) -> float:
+        """The share in percent."""
         return 100 * self.count / self.n
 
     def __str__(self) -> str:

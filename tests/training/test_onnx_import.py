@@ -9,19 +9,13 @@ import onnx
 import pytest
 import torch
 import toys
-from training_toys import OTHER, TOY, toy_config, toy_images, toy_network
+from training_toys import TOY, toy_config, toy_images, toy_network
 
 from nbutils.core import NetworkError, ParameterError, root
 from nbutils.networks import architectures, write_card
 from nbutils.networks.architectures import Stage
 from nbutils.training import CheckpointError, account, import_onnx, load_network, onnx_bytes, train
 from nbutils.training.onnx_import import file_hash, is_onnx
-
-
-@pytest.fixture(autouse=True)
-def _toy_architectures(monkeypatch):
-    for architecture in (TOY, OTHER):
-        monkeypatch.setitem(architectures.ARCHITECTURES, architecture.name, architecture)
 
 
 @pytest.fixture

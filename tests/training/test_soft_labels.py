@@ -10,11 +10,10 @@ import onnxruntime
 import pytest
 import torch
 from torch.nn import functional as F
-from training_toys import CPU, NORM, OTHER, TOY, same_weights, toy_images, toy_network
+from training_toys import CPU, NORM, OTHER, TOY, same_weights, toy_network
 from training_toys import toy_config as config
 
 from nbutils.core import NetworkError, ParameterError, stream
-from nbutils.networks import architectures
 from nbutils.networks.architectures import Architecture
 from nbutils.training import CheckpointError, TrainConfig, account, export_onnx, load_network, recipe, split, train
 from nbutils.training.batches import adversarial_batch
@@ -27,17 +26,6 @@ from nbutils.training.teachers import NAME, blend, open_teachers, soft_labels
 def soft_run():
     """Two epochs, three fifths of each label from the teachers."""
     return config(epochs=2, soft_labels=0.6, bfloat16=False)
-
-
-@pytest.fixture(autouse=True)
-def _toy_architectures(monkeypatch):
-    for architecture in (TOY, OTHER):
-        monkeypatch.setitem(architectures.ARCHITECTURES, architecture.name, architecture)
-
-
-@pytest.fixture(scope="module")
-def images():
-    return toy_images()
 
 
 @pytest.fixture(scope="module")

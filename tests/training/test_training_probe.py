@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from training_toys import CPU, NORM, OTHER, TOY, toy_config, toy_images, toy_network
+from training_toys import CPU, NORM, TOY, toy_config, toy_images, toy_network
 
 from nbutils.bounds import lirpa
 from nbutils.core import ExportError, ImageError, NetworkError, ParameterError, root
@@ -26,17 +26,6 @@ from nbutils.training.log import LogError
 from nbutils.training.losses import Batch, resting, training_loss
 from nbutils.training.plan import card_dataset, configure, plan_run
 from nbutils.training.probe import compare_fusion, losses_by_box
-
-
-@pytest.fixture(autouse=True)
-def _toy_architectures(monkeypatch):
-    for architecture in (TOY, OTHER):
-        monkeypatch.setitem(architectures.ARCHITECTURES, architecture.name, architecture)
-
-
-@pytest.fixture
-def toy():
-    return toy_network()
 
 
 def batch_of(n=5, eps=0.05, reach=1.0, dtype=torch.float64):

@@ -1,0 +1,229 @@
+"""Linear operators as convolutions and linear layers: pooling, padding, slices, matrices, sums.
+
+A rule takes a `Site` and gives the module that stands for it, or None where the operator stays as it is.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .operator_site import Site, pair
+
+
+def selection(channels: int, size: tuple[int, int], wanted: tuple[range, range]) -> nn.Conv2d:
+    """Convolution [1, C, H, W] -> [1, C, h, w] that keeps the rows and columns in `wanted`, evenly spaced ranges."""
+    kernel, corner = [], []
+    for length, kept in zip(size, wanted, strict=True):
+        smallest = kept.start + 1  # the kernel has to reach the first one, and to end after `len(kept)` steps
+        kernel.append(max(smallest, length - kept.step * len(kept) + 1))
+        corner.append(kept.start)
+    conv = nn.Conv2d(
+        channels, channels, tuple(kernel), stride=tuple(kept.step for kept in wanted), groups=channels, bias=False
+    )
+    weight = torch.zeros_like(conv.weight)
+    weight[:, 0, corner[0], corner[1]] = 1
+    conv.weight = nn.Parameter(weight)
+    return conv
+
+
+def channel_map(source: list[int | None], channels: int) -> nn.Conv2d:
+    """1 x 1 convolution whose output channel i is channel `source[i]` of the input, or zero where that is None."""
+    conv = nn.Conv2d(channels, len(source), 1, bias=False)
+    weight = torch.zeros_like(conv.weight)
+    for row, channel in enumerate(source):
+        if channel is not None:
+            weight[row, channel] = 1
+    conv.weight = nn.Parameter(weight)
+    return conv
+
+
+class Scaled(nn.Module):
+    """`layer` times a constant, element by element."""
+
+    def __init__(self, layer: nn.Module, factor: Tensor) -> None:
+        super().__init__()
+        self.layer = layer
+        self.register_buffer("factor", factor)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x) * self.factor
+
+
+class Shifted(nn.Module):
+    """`layer` plus a constant, element by element."""
+
+    def __init__(self, layer: nn.Module, constant: Tensor) -> None:
+        super().__init__()
+        self.layer = layer
+        self.register_buffer("constant", constant)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x) + self.constant
+
+
+def zero_pad(channels: int, left: int, right: int, top: int, bottom: int) -> nn.Conv2d:
+    """Convolution that puts zeros around an image, another number on each side if need be."""
+    height, width = max(top, bottom), max(left, right)
+    size = (2 * height - top - bottom + 1, 2 * width - left - right + 1)
+    conv = nn.Conv2d(channels, channels, size, padding=(height, width), groups=channels, bias=False)
+    weight = torch.zeros_like(conv.weight)
+    weight[:, 0, height - top, width - left] = 1
+    conv.weight = nn.Parameter(weight)
+    return conv
+
+
+def average_pool(site: Site) -> nn.Module | None:
+    """Sum over each window as a depthwise convolution, times what the window is divided by."""
+    layer, x = site.layer, site.x
+    if x is None or x.ndim != 4:
+        return None
+    (kh, kw), (sh, sw), (ph, pw) = (pair(v) for v in (layer.kernel_size, layer.stride, layer.padding))
+    if (kh, kw) == (sh, sw) and (ph, pw) == (0, 0) and not layer.ceil_mode:
+        return None  # the library's own is right
+    out = layer(x)
+    # zeros on the right and below, as far as the last window reaches
+    right, below = ((n - 1) * s + k - size - p for n, s, k, size, p in (
+        (out.shape[3], sw, kw, x.shape[3], pw), (out.shape[2], sh, kh, x.shape[2], ph)))  # fmt: skip
+    channels = x.shape[1]
+    conv = nn.Conv2d(channels, channels, (kh, kw), stride=(sh, sw), groups=channels, bias=False)
+    conv.weight = nn.Parameter(torch.ones_like(conv.weight))
+    parts: list[nn.Module] = [conv]
+    if any(side > 0 for side in (pw, right, ph, below)):
+        if right == pw and below == ph:
+            conv.padding = (ph, pw)
+        else:
+            parts.insert(0, zero_pad(channels, pw, max(0, right), ph, max(0, below)))
+    summed = nn.Sequential(*parts)
+    ones = torch.ones_like(x)
+    divisor = layer(ones) / summed(ones)
+    even = divisor.flatten()[0]
+    if (divisor == even).all():  # one divisor: part of the weights
+        conv.weight = nn.Parameter(conv.weight * even)
+        return summed
+    return Scaled(summed, divisor[:1, :1].contiguous())
+
+
+def max_pool(site: Site) -> nn.Module | None:
+    """The window over the border that `ceil_mode` adds, as zeros around the image, which no ReLU's values are below."""
+    layer, x = site.layer, site.x
+    if x is None or x.ndim != 4 or not layer.ceil_mode:
+        return None
+    plain = copy.deepcopy(layer)
+    plain.ceil_mode = False
+    wanted = layer(x).shape
+    if plain(x).shape == wanted:
+        return plain
+    (kh, kw), (sh, sw), (ph, pw), (dh, dw) = (
+        pair(value) for value in (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+    )
+    if not site.after_relu or (dh, dw) != (1, 1):
+        return None
+    right, below = (max(0, (n - 1) * s + k - size - 2 * p) for n, s, k, size, p in (
+        (wanted[3], sw, kw, x.shape[3], pw), (wanted[2], sh, kh, x.shape[2], ph)))  # fmt: skip
+    return nn.Sequential(zero_pad(x.shape[1], 0, right, 0, below), plain)
+
+
+def input_slice(site: Site) -> nn.Module | None:
+    """A slice of rows and columns, a crop of the input say, as a convolution."""
+    x = site.x
+    if x is None or site.constants[0] is not None or x.ndim != 4:
+        return None
+    starts, ends, axes, steps = (site.constant(position) for position in range(1, 5))
+    if starts is None or ends is None:
+        return None
+    axes_ = list(range(len(starts))) if axes is None else [int(a) % x.ndim for a in axes]
+    steps_ = [1] * len(starts) if steps is None else [int(s) for s in steps]
+    kept = [range(size) for size in x.shape]
+    for axis, start, end, step in zip(axes_, starts, ends, steps_, strict=True):
+        if step < 1:
+            return None
+        limit = 2**31  # ONNX writes "to the end" as a huge number
+        part = slice(max(-limit, min(limit, int(start))), max(-limit, min(limit, int(end))), step)
+        kept[axis] = range(*part.indices(x.shape[axis]))
+    if kept[0] != range(1) or not all(len(part) for part in kept):
+        return None
+    parts: list[nn.Module] = []
+    if kept[1] != range(x.shape[1]):
+        parts.append(channel_map(list(kept[1]), x.shape[1]))
+    if (kept[2], kept[3]) != (range(x.shape[2]), range(x.shape[3])):
+        parts.append(selection(len(kept[1]), (x.shape[2], x.shape[3]), (kept[2], kept[3])))
+    return nn.Sequential(*parts) if parts else nn.Identity()
+
+
+def padding(site: Site) -> nn.Module | None:
+    """Padding by any constant: what is around stands in for the missing pixels."""
+    x, layer = site.x, site.layer
+    if x is None or x.ndim != 4 or getattr(layer, "mode", "constant") != "constant":
+        return None
+    if site.kind == "OnnxPadStatic":
+        pads, value = [int(p) for p in layer.pads], float(layer.constant_value)
+    else:
+        given, constant = site.constant(1), site.constant(2)
+        if given is None or len(given) != 8:
+            return None
+        begin, end = given[:4].tolist(), given[4:].tolist()
+        pads = [side for axis in (3, 2, 1, 0) for side in (begin[axis], end[axis])]
+        value = 0.0 if constant is None else float(constant)
+    pads += [0] * (8 - len(pads))
+    if any(side < 0 for side in pads) or any(pads[6:]) or not abs(value) < float("inf"):
+        return None
+    parts: list[nn.Module] = []
+    if any(pads[4:6]):
+        source = [None] * pads[4] + list(range(x.shape[1])) + [None] * pads[5]
+        parts.append(channel_map(source, x.shape[1]))
+    if any(pads[:4]):
+        parts.append(zero_pad(x.shape[1] + sum(pads[4:6]), *pads[:4]))
+    if not parts:
+        return nn.Identity()
+    padded = nn.Sequential(*parts)
+    if value == 0:
+        return padded
+    return Shifted(padded, value * (1 - F.pad(torch.ones_like(x), pads)))
+
+
+def without_bias(site: Site) -> nn.Module | None:
+    """A head without bias gets one of zeros: the library takes no specification otherwise."""
+    layer = site.layer
+    if site.x is None or site.x.ndim != 2 or layer.bias is not None:
+        return None
+    return _linear(layer.weight)
+
+
+def matrix_product(site: Site) -> nn.Module | None:
+    """A product with a constant matrix is a linear layer."""
+    weight = site.constant(1)
+    if site.x is None or site.x.ndim != 2 or weight is None or weight.ndim != 2:
+        return None
+    return _linear(weight.T)
+
+
+def _linear(weight: Tensor) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0])
+    layer.weight, layer.bias = nn.Parameter(weight.contiguous()), nn.Parameter(torch.zeros_like(weight[:, 0]))
+    return layer
+
+
+class Added(nn.Module):
+    """Sum of all arguments, two at a time, and of a constant."""
+
+    def __init__(self, constant: Tensor | None) -> None:
+        super().__init__()
+        self.register_buffer("constant", constant)
+
+    def forward(self, *parts: Tensor) -> Tensor:
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part
+        return total if self.constant is None else total + self.constant
+
+
+def several_sum(site: Site) -> nn.Module | None:
+    """A sum of several is one of two after the other."""
+    fixed = [constant for constant in site.constants if constant is not None]
+    if not site.moving:
+        return None
+    return Added(sum(fixed) if fixed else None)
