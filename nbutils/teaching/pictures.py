@@ -38,15 +38,15 @@ def draw_plane(
     for number in range(classes):
         inside = points[winner == number]
         if len(inside):
-            u, v = inside.mean(axis=0)
+            u, v = inside.mean(axis=0) if len(inside) > 0.05 * winner.size else (inside[:, 0].mean(), 2.5)
             ax.text(u, v, f"class {number}", ha="center", weight="bold", bbox={"color": "white", "alpha": 0.8})
     if box is not None:
         u, v, radius = box
         ax.add_patch(Rectangle((u - radius, v - radius), 2 * radius, 2 * radius, fill=False, linewidth=2.2))
         ax.plot(u, v, "ko", markersize=5)
-    ax.set(
-        xlabel="u", ylabel="v", aspect="equal", title=f"Regions of the classes; lines: smallest margin of class {label}"
-    )
+    title = f"Regions of the classes; lines: smallest margin of class {label}"
+    ax.set(xlabel="u", ylabel="v", aspect="equal", title=title)
+    ax.set_label(title + (", and a box" if box is not None else ""))
     return ax
 
 
@@ -61,9 +61,9 @@ def draw_relu(low: float, up: float, alpha: float | None = None, *, ax: Axes | N
     ax.plot(z, chord * (z - low), "--", color="#D55E00", linewidth=2, label=f"chord: {chord:.2f} (z {-low:+.2g})")
     ax.plot(z, slope * z, "-.", color="#00619A", linewidth=2, label=f"below: {slope:.2f} z")
     ax.axhline(0, color="#999999", linewidth=0.8)
-    ax.set(
-        xlabel="z, what goes into the ReLU", ylabel="what comes out", title=f"One ReLU between {low:.2g} and {up:.2g}"
-    )
+    title = f"One ReLU between {low:.2g} and {up:.2g}"
+    ax.set(xlabel="z, what goes into the ReLU", ylabel="what comes out", title=title)
+    ax.set_label(f"{title}: the chord above it has slope {chord:.2f}, the line below it slope {slope:.2f}.")
     ax.legend(frameon=False)
     return ax
 
@@ -85,6 +85,7 @@ def draw_boxes(network: SmallNetwork, center: tuple[float, float], radius: float
     ax.axvline(0, color="black", linewidth=1)
     ax.set(xlabel="z1, into the first ReLU", ylabel="z2, into the second", aspect="equal",
            title="A square of inputs in front of the ReLUs")  # fmt: skip
+    ax.set_label("The image of a box in front of the two ReLUs, inside the rectangle that intervals make of it.")
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.02, 1))
     ax.margins(0.1)
     return ax

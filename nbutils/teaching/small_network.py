@@ -83,6 +83,16 @@ TOY = SmallNetwork(
 )  # fmt: skip
 """The network of the lessons."""
 
+NEEDLE = SmallNetwork(
+    np.array([[50.0, 0.0]] * 3), np.array([1.0, 0.0, -1.0]) - 50 * 0.6,
+    np.array([[0.0, 0.0, 0.0], [2.0, -4.0, 2.0]]), np.array([1.0, 0.0]),
+)  # fmt: skip
+"""Margin of class 0: 1 - 2 hat(u), where hat rises from 0 to 1 and falls again within 0.02 on either side of u = 0.6.
+
+Class 1 is level or ahead for u in [0.59, 0.61], one hundredth of the box u in [-1, 1]. Everywhere else but in
+[0.58, 0.62] the gradient is zero.
+"""
+
 
 def box_around(center: tuple[float, float] = (0.0, 0.0), radius: float = 1.0) -> Box:
     """The box of `radius` around a point of the plane, for a network of `opened`."""

@@ -17,12 +17,12 @@ ORDER = (
 # Libraries that exactly these modules may import.
 DOORS = {
     "auto_LiRPA": {"bounds/lirpa"},
-    "ipywidgets": {"explore/widgets", "explore/panel"},
+    "ipywidgets": {"explore/widgets", "explore/panel", "notebook/sliders"},
     "anywidget": {"explore/picture"},
     "papermill": {"notebook/runner"},
     "nbconvert": {"notebook/runner"},
     "jupyter_client": {"notebook/kernel_manager"},
-    "IPython": {"notebook/display"},
+    "IPython": {"notebook/display", "notebook/sliders"},
     "torchvision": {"images/datasets"},
     "onnx2torch": {"networks/opening"},
     "vnnlib": {"benchmark/text_check"},
