@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lab explore handout lint format notebooks regenerate bench pictures lock clean
+.PHONY: help demo test test-all lab explore handout book lint format notebooks regenerate bench pictures lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -33,6 +33,9 @@ explore: $(READY)  ## the explorer as a page of its own, served by voila
 
 handout: $(READY)  ## the lessons for a class, without solutions and with them, in runs/handout
 	$(RUN) -m nbutils handout runs/handout
+
+book: $(READY)  ## lessons, notebooks, guide and reference as one static site in runs/book/html (about six minutes)
+	$(RUN) docs/book/build.py runs/book
 
 lint: $(READY)  ## ruff and mypy
 	$(RUN) -m ruff check .

@@ -7,12 +7,14 @@ once when one comes back to it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ..analysis import RadiusCurve
+from ..analysis import RadiusCurve, Slice, box_slice
 from ..attacks import run_attack
 from ..benchmark import ExportReport, export_benchmark
 from ..bounds import margin_bounds
@@ -20,7 +22,6 @@ from ..core import (
     METHODS,
     AttackConfig,
     AttackTrace,
-    BoundsConfig,
     ImageSet,
     MarginBounds,
     SelectionConfig,
@@ -29,7 +30,8 @@ from ..core import (
     require,
 )
 from ..networks import Network, list_networks, open_network
-from ..selection import decide, instances_of
+from ..properties import VERSIONS, write_text
+from ..selection import Ledger, decide, instances_of, run_key
 from .jobs import Job
 from .session import Session
 
@@ -52,6 +54,7 @@ class Desk:
         steps: int = 100,
         restarts: int = 20,
         seed: int = 0,
+        ledger: Path | str | None = None,
         device: str = "auto",
     ) -> None:
         """
@@ -60,12 +63,16 @@ class Desk:
             images: what is explored; an `ImageSet` that fits the network.
             eps_255: radius in 1/255 pixel steps.
             steps, restarts, seed: of PGD.
+            ledger: file in which "settle all" finds and leaves verdicts of the first network at these settings.
             device: of networks that are opened here.
         """
         self._device = device
         self._networks: dict[str, Network] = {}
         self._sessions: dict[tuple[str, str], Session] = {}
         self._curves: dict[tuple[str, str, str], RadiusCurve] = {}
+        self._planes: dict[tuple[str, str, str], Slice] = {}
+        self._held: Session | None = None
+        self._base = SelectionConfig()
         self.images = images
         self.eps_255, self.steps, self.restarts, self.seed = eps_255, steps, restarts, seed
         self.network = self._opened(network)
@@ -76,14 +83,41 @@ class Desk:
         self.basket: list[int] = []
         self.partial = np.zeros((0, 0), np.float32)  # margins of an attack that runs, [S+1, R]
         self.row = self.session().closest_call()
+        self._ledger = None if ledger is None else (self.network, self.config.digest, Path(ledger))
+        if ledger is not None:
+            with self._opened_ledger() as known:
+                self.settled().update(known.verdicts(self.images.keys))
+
+    @classmethod
+    def holding(cls, session: Session) -> Desk:
+        """A desk around a session: its network, images, settings and results; the basket is the session's choice.
+
+        Put an open image into the basket or take it out, and `session.chosen` follows.
+        """
+        attack = session.config.attack
+        desk = cls(session.network, session.images, eps_255=round(session.config.eps * 255, 9), steps=attack.steps,
+                   restarts=attack.restarts, seed=attack.seed)  # fmt: skip
+        desk._base, desk._held = session.config, session
+        desk._sessions = {(session.network.name, desk.config.digest): session}
+        desk.settled().update({verdict.key: verdict for verdict in session.verdicts})
+        desk.basket = list(session.chosen)
+        desk.row = session.row
+        session.observe(lambda change: desk._follow_choice(change["new"]), "chosen")
+        return desk
+
+    def _follow_choice(self, chosen: tuple[int, ...]) -> None:
+        """The held session's choice was set elsewhere: the basket keeps what is not open, and takes the new choice."""
+        is_open = {verdict.index for verdict in self.settled().values() if verdict.status == "open"}
+        kept = [index for index in self.basket if index in chosen or index not in is_open]
+        self.basket = kept + [index for index in chosen if index not in kept]
 
     # ---- what is looked at
 
     @property
     def config(self) -> SelectionConfig:
         """Settings of the filter at the radius that is set."""
-        attack = AttackConfig(steps=self.steps, restarts=self.restarts, seed=self.seed)
-        return SelectionConfig(eps=eps_from_255(self.eps_255), attack=attack, bounds=BoundsConfig())
+        attack = replace(self._base.attack, steps=self.steps, restarts=self.restarts, seed=self.seed)
+        return replace(self._base, eps=eps_from_255(self.eps_255), attack=attack)
 
     def session(self, network: str | None = None) -> Session:
         """The session of a network (the one looked at) at the present settings."""
@@ -148,6 +182,10 @@ class Desk:
         """The radius curve of the image, where it was computed."""
         return self._curves.get(self._curve_key())
 
+    def plane(self) -> Slice | None:
+        """The plane through the box and PGD's best end points, where the image was attacked."""
+        return self._planes.get(self._curve_key())
+
     def stale_radius(self) -> float | None:
         """Another radius, 1/255, at which this image was attacked; None where it was at this one, or never."""
         if self.trace() is not None:
@@ -165,7 +203,7 @@ class Desk:
 
     def attack(self, job: Job, changed: Changed) -> None:
         """PGD on the image, with every iterate; the margins so far are in `partial` after each step."""
-        session, row = self.session(), self.row
+        session, row, place = self.session(), self.row, self._curve_key()
         seen: list[np.ndarray] = []
 
         def watch(step: int, margins: np.ndarray) -> None:
@@ -183,6 +221,10 @@ class Desk:
         )  # fmt: skip
         session.keep(row, trace=trace)
         changed("attack")
+        job.report("the plane through the box")
+        label = int(self.images.labels[row])
+        self._planes[place] = box_slice(session.network, session.box.take([row]), label, trace, 0)
+        changed("plane")
 
     def bound(self, method: str, job: Job, changed: Changed, network: str | None = None) -> None:
         """Bounds of the image by `method`."""
@@ -209,11 +251,23 @@ class Desk:
     def settle_all(self, job: Job, changed: Changed) -> None:
         """The funnel over all images, one after the other; those that are settled are left alone."""
         session, known = self.session(), self.settled()
-        for row, key in enumerate(self.images.keys):
-            if key not in known:
-                job.report(f"settling image {row + 1} of {len(self.images)}")
-                known[key] = decide(session.network, self.images, row, session.config, session.normalization)
-                changed("status")
+        with self._opened_ledger() as ledger:
+            for row, key in enumerate(self.images.keys):
+                if key not in known:
+                    job.report(f"settling image {row + 1} of {len(self.images)}")
+                    verdict = decide(session.network, self.images, row, session.config, session.normalization)
+                    known[key] = verdict
+                    if ledger is not None:
+                        ledger.add(verdict)
+                    changed("status")
+
+    def _opened_ledger(self) -> AbstractContextManager[Any]:
+        """The ledger, where one was named for what is looked at; a ledger belongs to one network and its settings."""
+        session = self.session()
+        if self._ledger is None or self._ledger[:2] != (self.network, self.config.digest):
+            return nullcontext()
+        run = run_key(session.network.card.sha256, session.config, session.normalization)
+        return Ledger(self._ledger[2], run)
 
     # ---- the basket
 
@@ -224,6 +278,8 @@ class Desk:
             self.basket.remove(index)
         else:
             self.basket.append(index)
+        if self._held is not None:
+            self._held.chosen = tuple(verdict.index for verdict in self.open_in_basket())
 
     def open_in_basket(self) -> list[Verdict]:
         """Verdicts of the images in the basket that are open: only those go into a benchmark."""
@@ -244,6 +300,19 @@ class Desk:
         session = self.session()
         instances = instances_of(chosen, self.images, session.network, session.config, timeout)
         return export_benchmark(instances, out, manifest=session.manifest(made_by="notebooks/explore.ipynb"))
+
+    def preview(self) -> str:
+        """Names of the files that an export would write, and the first property's head."""
+        chosen = self.open_in_basket()
+        if not chosen:
+            return "No open image is in the basket: nothing would be written."
+        session = self.session()
+        instances = instances_of(chosen, self.images, session.network, session.config, 200.0)
+        names = [f"{version}/vnnlib/{item.property.name}" for version in VERSIONS for item in instances]
+        files = ["manifest.json", *(f"{version}/instances.csv" for version in VERSIONS), *names]
+        files += [f"{version}/onnx/{session.network.name}.onnx" for version in VERSIONS]
+        head = "\n".join(write_text(instances[0].property, "2.0").splitlines()[:9])
+        return "\n".join(sorted(files)) + f"\n\n{instances[0].property.name}, version 2.0, begins:\n{head}"
 
     def code(self) -> str:
         """The calls that repeat what is on the screen."""

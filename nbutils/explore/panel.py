@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from functools import partial
 from html import escape
@@ -12,23 +13,13 @@ from typing import Any
 import ipywidgets as w
 import numpy as np
 
-from ..core import METHODS, STATUSES, WorkbenchError, class_margins, root
-from . import views
+from ..core import WorkbenchError, root
+from .controls import Controls
 from .desk import Desk
 from .jobs import Job, Jobs
-from .picture import Picture
+from .screen import Screen
 
-TABS = ("Margins", "PGD", "Bounds", "Image", "Set", "All")
 LOG = logging.getLogger("nbutils.explore")
-SHOWN = 1000
-"""Most thumbnails in the strip; the filter finds the others."""
-
-_WHAT = {
-    "ladder": "Bounds by IBP follow at once, CROWN-IBP in the background. Press Bound for CROWN.",
-    "pgd": "Press Attack (key a) to watch PGD descend: about a second on a small network.",
-    "radius": "Press Radius curve: attack and CROWN at seven radii, about 15 seconds on a small network.",
-    "set": "Press Settle all: every image passes the filter, one after the other.",
-}
 
 
 class Panel:
@@ -43,96 +34,34 @@ class Panel:
         """
         self.desk, self.out = desk, Path(out)
         self.jobs = Jobs(self._job_changed)
-        self.failure = ""
-        self._look = views.look()
-        self._sheet = views.sheet(desk.images.take(range(min(SHOWN, len(desk.images)))))
         self._quiet = False
-        self.pictures = {name: Picture(name) for name in ("strip", "image", "ladder", "trajectories", "radius", "set")}
-        self._controls(auto)
-        self._layout()
+        self.step = -1  # of the replay; -1 is the last one
+        self.said: list[str] = []  # errors so far, newest first
+        self.controls = Controls(desk, auto)
+        self.pictures, self.widget = self.controls.pictures, self.controls.widget
+        self.screen = Screen(desk, self.controls, self.jobs)
         self._connect()
         self.show()
         self._at_once()
 
-    # ---- what is on the screen
-
-    def _controls(self, auto: bool) -> None:
-        desk = self.desk
-        wide = w.Layout(width="260px")
-        self.network = w.Dropdown(options=desk.names(), value=desk.network, description="network", layout=wide)
-        self.compare = w.Dropdown(options=["none", *desk.names()], description="compare", layout=wide)
-        self.status = w.Dropdown(options=["all", *STATUSES], description="status", layout=w.Layout(width="180px"))
-        self.find = w.Text(placeholder="find a class", layout=w.Layout(width="110px"), continuous_update=False)
-        self.sort = w.Dropdown(options=["index", "margin"], description="sort by", layout=w.Layout(width="180px"))
-        self.eps = w.FloatSlider(
-            value=desk.eps_255, min=0.05, max=4, step=0.05, description="1/255", layout=w.Layout(width="276px")
-        )
-        self.eps.continuous_update = False
-        small = w.Layout(width="132px")
-        self.steps = w.BoundedIntText(value=desk.steps, min=1, max=1000, description="steps", layout=small)
-        self.restarts = w.BoundedIntText(value=desk.restarts, min=1, max=200, description="restarts", layout=small)
-        self.seed = w.BoundedIntText(value=desk.seed, min=0, max=2**31 - 1, description="seed", layout=small)
-        self.method = w.Dropdown(options=METHODS, value="crown", description="method", layout=w.Layout(width="190px"))
-        self.buttons = {
-            name: w.Button(description=text, tooltip=tip, layout=w.Layout(width="auto"), button_style=style)
-            for name, text, tip, style in (
-                ("attack", "Attack", "PGD on this image (key a)", "primary"),
-                ("bound", "Bound", "lower bounds by the method chosen (key b)", "primary"),
-                ("curve", "Radius curve", "attack and bounds against the radius", ""),
-                ("settle", "Settle all", "the filter over all images", ""),
-                ("cancel", "Cancel", "end what is running (key c)", "warning"),
-                ("basket", "In the basket", "put this image in or take it out (key space)", ""),
-                ("export", "Export", "write the open images of the basket as a benchmark", "success"),
-            )
-        }
-        self.auto = w.Checkbox(value=auto, description="attack and CROWN by themselves", indent=False)
-        self.card, self.progress, self.basket, self.code = w.HTML(), w.HTML(), w.HTML(), w.Textarea(
-            rows=4, disabled=True, layout=w.Layout(width="98%", display="none"))  # fmt: skip
-        self.as_code = w.ToggleButton(value=False, description="As code", layout=w.Layout(width="auto"))
-
-    def _layout(self) -> None:
-        p = self.pictures
-        p["radius"].height = p["trajectories"].height = 330
-        b = self.buttons
-        left = w.VBox([w.HBox([self.status, self.find]), self.sort, p["strip"], b["settle"]],
-                      layout=w.Layout(width="352px", flex="0 0 auto", overflow="hidden"))  # fmt: skip
-        self.pages = {
-            "Margins": w.VBox([p["ladder"]]), "PGD": w.VBox([p["trajectories"]]), "Bounds": w.VBox([p["radius"]]),
-            "Image": w.VBox([p["image"]]), "Set": w.VBox([p["set"]]),
-            "All": w.VBox([p["ladder"], w.HBox([p["trajectories"], p["radius"]])]),
-        }  # fmt: skip
-        self.tabs = w.Tab(
-            [self.pages[name] for name in TABS], titles=TABS, layout=w.Layout(flex="1 1 0%", min_width="360px")
-        )
-        right = w.VBox(
-            [self.card, self.eps, w.HBox([self.steps, self.restarts]), self.seed,
-             w.HBox([b["attack"], b["curve"], b["cancel"]]), w.HBox([self.method, b["bound"]]),
-             self.auto, self.progress],
-            layout=w.Layout(width="306px", flex="0 0 auto", padding="0 0 0 8px", overflow="hidden"),
-        )  # fmt: skip
-        bottom = w.VBox([w.HBox([self.basket, b["basket"], b["export"], self.as_code]), self.code])
-        top = w.HBox([w.HTML("<b>nbutils explorer</b>"), self.network, self.compare])
-        self.widget = w.VBox([top, w.HBox([left, self.tabs, right], layout=w.Layout(align_items="flex-start")), bottom])
-
-        self.widget.add_class("nb-explorer")
-
     def _connect(self) -> None:
         on = self._guarded
-        self.network.observe(on(lambda c: self._look_through(c["new"])), "value")
-        self.compare.observe(on(lambda c: self._hold_beside(c["new"])), "value")
-        for control in (self.status, self.find, self.sort):
+        self.controls.network.observe(on(lambda c: self._look_through(c["new"])), "value")
+        self.controls.compare.observe(on(lambda c: self._hold_beside(c["new"])), "value")
+        for control in (self.controls.status, self.controls.find, self.controls.sort):
             control.observe(on(lambda _: self.show("strip")), "value")
-        self.eps.observe(on(lambda c: self._with_radius(c["new"])), "value")
-        for control in (self.steps, self.restarts, self.seed):
+        self.controls.eps.observe(on(lambda c: self._with_radius(c["new"])), "value")
+        for control in (self.controls.steps, self.controls.restarts, self.controls.seed):
             control.observe(on(lambda _: self._with_attack()), "value")
-        self.as_code.observe(on(lambda c: self._show_code(c["new"])), "value")
+        self.controls.as_code.observe(on(lambda c: self._show_code(c["new"])), "value")
         presses: dict[str, Callable[[], object]] = {
             "attack": self.attack, "bound": self.bound, "curve": self.radius, "settle": self.settle,
-            "cancel": self.cancel, "basket": self.toggle, "export": self.export,
+            "cancel": self.cancel, "basket": self.toggle, "preview": self.preview, "export": self.export,
         }  # fmt: skip
         for name, press in presses.items():
-            self.buttons[name].on_click(on(partial(_press, press)))
-        for name in ("strip", "ladder", "set"):
+            self.controls.buttons[name].on_click(on(partial(_press, press)))
+        self.controls.show_log.observe(on(lambda c: self._show_log(c["new"])), "value")
+        for name in ("strip", "ladder", "set", "trajectories"):
             self.pictures[name].observe(on(lambda c: self._picked(c["new"])), "picked")
 
     def _guarded(self, act: Callable[[Any], object]) -> Callable[[Any], None]:
@@ -141,7 +70,7 @@ class Panel:
         def run(change: Any) -> None:
             if self._quiet:
                 return
-            self.failure = ""
+            self.screen.failure = ""
             try:
                 act(change)
             except WorkbenchError as error:
@@ -151,8 +80,10 @@ class Panel:
 
     def _fail(self, error: Exception) -> None:
         LOG.error("%s: %s", type(error).__name__, error)
-        self.failure = f"{type(error).__name__}: {error}"
-        self._facts()
+        self.screen.failure = f"{type(error).__name__}: {error}"
+        self.said = [f"{time.strftime('%H:%M:%S')} {self.screen.failure}", *self.said[:19]]
+        self._show_log(self.controls.show_log.value)
+        self.screen.facts()
 
     # ---- actions
 
@@ -164,12 +95,13 @@ class Panel:
 
     def attack(self) -> Job:
         """Run PGD in the background; its curve grows."""
+        self.step = self.pictures["trajectories"].step = -1
         self.desk.partial = np.zeros((0, 0), np.float32)
         return self._start("PGD", self.desk.attack)
 
     def bound(self, method: str | None = None) -> Job:
         """Compute bounds by `method` (the one chosen) in the background."""
-        chosen = method or self.method.value
+        chosen = method or self.controls.method.value
         return self._start(chosen, lambda job, changed: self.desk.bound(chosen, job, changed))
 
     def radius(self) -> Job:
@@ -192,7 +124,7 @@ class Panel:
     def export(self) -> None:
         """Write the open images of the basket."""
         report = self.desk.export(root() / self.out)
-        self.progress.value = f"<b>exported</b>: {escape(report.describe())}"
+        self.controls.progress.value = f"<b>exported</b>: {escape(report.describe())}"
 
     def close(self) -> None:
         """End the jobs and take the widgets away; no thread is left."""
@@ -208,18 +140,30 @@ class Panel:
             self.desk.follow = None if self.desk.follow == rival else rival
             self.show("ladder")
         elif "status" in what:
-            self.status.value = str(what["status"])
+            self.controls.status.value = str(what["status"])
         elif "key" in what:
             step = {"[": -0.25, "]": 0.25}.get(what["key"])
             if step is not None:
-                self.eps.value = min(self.eps.max, max(self.eps.min, self.eps.value + step))
+                self.controls.eps.value = min(
+                    self.controls.eps.max, max(self.controls.eps.min, self.controls.eps.value + step)
+                )
             else:
-                {"a": self.attack, "b": self.bound, "c": self.cancel, " ": self.toggle, "?": self._help}[what["key"]]()
+                presses: dict[str, Callable[[], object]] = {
+                    "a": self.attack, "b": self.bound, "c": self.cancel, " ": self.toggle, "?": self._help,
+                    ",": partial(self._replay, -1), ".": partial(self._replay, 1),
+                }  # fmt: skip
+                presses[what["key"]]()
+        elif "step" in what:
+            self.step = int(what["step"])
+
+    def _show_log(self, shown: bool) -> None:
+        lines = "<br>".join(map(escape, self.said)) or "no error so far"
+        self.controls.log.value, self.controls.log.layout.display = lines, "block" if shown else "none"
 
     def _help(self) -> None:
-        self.progress.value = (
-            "arrows choose, <b>a</b> attack, <b>b</b> bound, <b>c</b> cancel, <b>space</b> basket, <b>[ ]</b> radius"
-        )
+        keys = {"arrows": "choose", "a": "attack", "b": "bound", "c": "cancel", "space": "basket", "[ ]": "radius",
+                ", .": "step"}  # fmt: skip
+        self.controls.progress.value = ", ".join(f"<b>{key}</b> {what}" for key, what in keys.items())
 
     def _look_through(self, name: str) -> None:
         self.desk.set_network(name)
@@ -237,11 +181,29 @@ class Panel:
         self._at_once()
 
     def _with_attack(self) -> None:
-        self.desk.set_attack(steps=self.steps.value, restarts=self.restarts.value, seed=self.seed.value)
+        self.desk.set_attack(
+            steps=self.controls.steps.value, restarts=self.controls.restarts.value, seed=self.controls.seed.value
+        )
         self.show()
 
     def _show_code(self, shown: bool) -> None:
-        self.code.value, self.code.layout.display = self.desk.code(), "block" if shown else "none"
+        self._text(self.desk.code() if shown else "")
+
+    def preview(self) -> None:
+        """Name the files that an export would write."""
+        self.controls.as_code.value = False
+        self._text(self.desk.preview())
+
+    def _text(self, text: str) -> None:
+        self.controls.text.value, self.controls.text.layout.display = text, "block" if text else "none"
+
+    def _replay(self, by: int) -> None:
+        """Step back or forth in the replay of the attack."""
+        trace = self.desk.trace()
+        if trace is not None:
+            last = int(np.isfinite(trace.margins[0]).any(axis=1).sum()) - 1
+            self.step = max(0, min(last, (last if self.step < 0 else self.step) + by))
+            self.pictures["trajectories"].step = self.step
 
     # ---- jobs
 
@@ -254,7 +216,7 @@ class Panel:
                 known = {bounds.method for bounds in self.desk.bounds(network)}
                 if method not in known:
                     self._start(method, partial(self._bound, method, network))
-        if self.auto.value:
+        if self.controls.auto.value:
             self.attack()
             self.bound("crown")
 
@@ -266,9 +228,12 @@ class Panel:
 
     def _news(self, part: str) -> None:
         """Called in the worker thread: something that is on the screen is new."""
-        pictures = {"attack": ("trajectories", "ladder", "image"), "bounds": ("ladder",), "radius": ("radius",)}
+        pictures = {
+            "attack": ("trajectories", "ladder", "image"), "plane": ("trajectories",), "bounds": ("ladder", "layers"),
+            "radius": ("radius",),
+        }  # fmt: skip
         self.show(*pictures.get(part, ("strip", "set", "basket")))
-        self._facts()
+        self.screen.facts()
 
     def _ended(self, job: Job) -> None:
         if job.error is not None:
@@ -276,140 +241,11 @@ class Panel:
         self.show("trajectories", "ladder", "basket")
 
     def _job_changed(self, job: Job | None) -> None:
-        self._facts()
-
-    # ---- views
+        self.screen.facts()
 
     def show(self, *parts: str) -> None:
         """Send the named pictures (all of them by default) anew."""
-        wanted = parts or ("strip", "ladder", "trajectories", "radius", "image", "set", "basket")
-        makers = {
-            "strip": self._strip, "ladder": self._ladder, "trajectories": self._trajectories, "radius": self._radius,
-            "image": self._image, "set": self._set,
-        }  # fmt: skip
-        for name in wanted:
-            if name in makers:
-                self.pictures[name].view = makers[name]()
-        if "basket" in wanted:
-            self._basket()
-        self._facts()
-
-    def _ready(
-        self, data: dict[str, Any] | None, otherwise: str, message: str = "", state: str = "ready"
-    ) -> dict[str, Any]:
-        if data is None:
-            return {"state": "empty", "message": otherwise, "data": None}
-        return {"state": state, "message": message, "data": data | {"look": self._look}}
-
-    def _strip(self) -> dict[str, Any]:
-        desk, settled = self.desk, self.desk.settled()
-        rows = list(range(min(SHOWN, len(desk.images))))
-        if self.status.value != "all":
-            keys = {key for key, verdict in settled.items() if verdict.status == self.status.value}
-            rows = [row for row in rows if desk.images.keys[row] in keys]
-        if text := self.find.value.strip().lower():
-            rows = [row for row in rows if text in desk.images.name_of(int(desk.images.labels[row])).lower()]
-        if self.sort.value == "margin":
-            rows.sort(key=lambda row: float(desk.session().margins.smallest[row]))
-        data = views.strip_view(desk.images, rows, settled, desk.row, desk.basket) | {
-            "sheet": self._sheet,
-            "alt": "images",
-        }
-        return self._ready(data, "", "" if rows else "no image fits the filter")
-
-    def _ladder(self) -> dict[str, Any]:
-        desk = self.desk
-        session = desk.session()
-        data = views.ladder_data(session.margins, desk.trace(), desk.bounds(), desk.row, desk.images, desk.follow)
-        data["other"] = None
-        if desk.compare:
-            other = desk.session(desk.compare)
-            data["other"] = views.ladder_data(
-                other.margins, desk.trace(desk.compare), desk.bounds(desk.compare), desk.row, desk.images, desk.follow
-            ) | {"network": desk.compare}
-            data["network"] = desk.network
-        return self._ready(data, "", "" if desk.bounds() or desk.trace() else _WHAT["ladder"])
-
-    def _trajectories(self) -> dict[str, Any]:
-        desk = self.desk
-        trace, stale = desk.trace(), desk.stale_radius()
-        if trace is not None:
-            return self._ready(views.trajectory_data(desk.partial, trace, True, desk.steps), "")
-        if self.jobs.running is not None and self.jobs.running.name == "PGD" and desk.partial.size:
-            return self._ready(views.trajectory_data(desk.partial, None, False, desk.steps), "", "running", "running")
-        if stale is not None:
-            old = next(s for (name, _), s in reversed(desk._sessions.items())
-                       if name == desk.network and s.known_trace(desk.row) is not None)  # fmt: skip
-            data = views.trajectory_data(desk.partial, old.known_trace(desk.row), True, desk.steps)
-            return self._ready(data, "", f"This is radius {stale:.2f}/255. Press Attack for the present one.", "stale")
-        return self._ready(None, _WHAT["pgd"])
-
-    def _radius(self) -> dict[str, Any]:
-        curve = self.desk.curve()
-        return self._ready(None if curve is None else views.radius_data(curve, self.desk.images), _WHAT["radius"])
-
-    def _image(self) -> dict[str, Any]:
-        desk, session = self.desk, self.desk.session()
-        trace = desk.trace()
-        attacked = None
-        if trace is not None:
-            attacked = int(
-                class_margins(session.network.judge(trace.points), desk.images.labels[[desk.row]]).predicted[0]
-            )
-        box = session.box.take([desk.row])
-        predicted = int(session.margins.predicted[desk.row])
-        return self._ready(
-            views.image_data(desk.images, desk.row, session.normalization, (box.lower[0], box.upper[0]), trace,
-                             (predicted, attacked)), "",
-        )  # fmt: skip
-
-    def _set(self) -> dict[str, Any]:
-        settled = list(self.desk.settled().values())
-        return self._ready(views.set_data(settled, len(self.desk.images)) if settled else None, _WHAT["set"])
-
-    def _basket(self) -> None:
-        desk = self.desk
-        by_index = {verdict.index: verdict for verdict in desk.settled().values()}
-        names = []
-        for index in desk.basket:
-            row = desk.session().row_of(index)
-            glyph = self._look["status"][by_index[index].status]["glyph"] if index in by_index else "not settled"
-            names.append(f"[{escape(desk.images.name_of(int(desk.images.labels[row])))} {glyph}]")
-        count = len(desk.open_in_basket())
-        self.basket.value = (
-            f"<b>basket</b>: {' '.join(names) or 'empty'} &nbsp; {count} open go into a benchmark &nbsp;"
-        )
-
-    def _facts(self) -> None:
-        desk, job = self.desk, self.jobs.running
-        session, row = desk.session(), desk.row
-        verdict = desk.settled().get(desk.images.keys[row])
-        margins, trace = session.margins, desk.trace()
-        rival = int(margins.rivals[row][margins.values[row].argmin()])
-        status = (
-            "not settled" if verdict is None else f"{self._look['status'][verdict.status]['glyph']} {verdict.status}"
-        )
-        lines = [
-            f"<b>{escape(desk.images.name_of(int(desk.images.labels[row])))}</b>, "
-            f"image {int(desk.images.indices[row])}: {status}",
-            f"at {desk.eps_255:g}/255, closest rival {escape(desk.images.name_of(rival))}",
-            f"margin {margins.smallest[row]:+.2f}" + ("" if trace is None else f", PGD {trace.smallest[0]:+.2f}"),
-            *(f"{b.method} {b.smallest[0]:+.2f} ({b.seconds[0]:.1f} s)" for b in desk.bounds()),
-        ]
-        curve = desk.curve()
-        if curve is not None:
-            lines.append(
-                f"certified {curve.certified_radius() * 255:.2f}/255, attacked {curve.attacked_radius() * 255:.2f}/255"
-            )
-        self.card.value = "<br>".join(lines)
-        if self.failure:
-            self.progress.value = f"<b style='color:#b3261e'>{escape(self.failure)}</b>"
-        elif job is not None:
-            self.progress.value = f"<i>running: {escape(job.progress or job.name)}</i>"
-        elif "exported" not in self.progress.value:
-            self.progress.value = "<i>ready</i>"
-        if self.as_code.value:
-            self.code.value = desk.code()
+        self.screen.show(*parts)
 
 
 def _press(press: Callable[[], object], _: w.Button) -> None:

@@ -10,7 +10,7 @@ import anywidget
 import traitlets
 
 FOLDER = Path(__file__).parent / "js"
-PICTURES = ("strip", "image", "ladder", "trajectories", "radius", "set")
+PICTURES = ("strip", "image", "ladder", "trajectories", "radius", "layers", "set")
 
 
 @functools.cache
@@ -33,6 +33,7 @@ class Picture(anywidget.AnyWidget):
     picked = traitlets.Dict().tag(sync=True)
     width = traitlets.Int(640).tag(sync=True)
     height = traitlets.Int(360).tag(sync=True)
+    step = traitlets.Int(-1).tag(sync=True)  # that a replay stands at; -1 is the last one
 
     _css = (FOLDER / "explorer.css").read_text(encoding="utf-8")
 

@@ -10,11 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from contourpy import contour_generator
+from matplotlib import colormaps
+from matplotlib.colors import Normalize
 from PIL import Image
 
-from ..analysis import RadiusCurve
+from ..analysis import RadiusCurve, Slice
 from ..core import STATUSES, AttackTrace, ImageSet, MarginBounds, Margins, Normalization, Verdict
-from ..plots import METHOD, STATUS, ladder_view, radius_view, trajectory_view
+from ..plots import METHOD, STATUS, ladder_view, layers_view, radius_view, slice_view, trajectory_view
 
 COLUMNS = 32  # thumbnails side by side in the one picture that holds them all
 AMPLIFIED = 40.0  # the difference is shown this many times as large, around grey
@@ -115,6 +118,26 @@ def trajectory_data(margins: np.ndarray, trace: AttackTrace | None, done: bool, 
     )  # fmt: skip
 
 
+def plane_data(record: Slice) -> dict[str, Any]:
+    """The plane through the box: its colours as a picture, the line where the margin is zero, the paths of PGD."""
+    view = slice_view(record)
+    span = 1.5 * float(np.abs(view.levels[[0, -1]]).max())
+    colors = colormaps["PuOr"](Normalize(-span, span)(record.margins[::-1]), bytes=True)[..., :3]
+    lines = contour_generator(record.across, record.up, record.margins).lines(0.0) if view.zero else []
+    return plain(
+        {
+            "title": view.title, "alt": view.alt, "url": png_url(np.moveaxis(colors, -1, 0)),
+            "across": record.across[[0, -1]], "up": record.up[[0, -1]], "zero": lines, "paths": record.paths,
+            "margins": record.path_margins,
+        }
+    )  # fmt: skip
+
+
+def layers_data(bounds: Sequence[MarginBounds]) -> dict[str, Any]:
+    """Width of the bounds and share of unstable neurons, layer by layer and method by method, of one image."""
+    return plain(layers_view([record for record in bounds if record.layers], 0))
+
+
 def radius_data(curve: RadiusCurve, images: ImageSet) -> dict[str, Any]:
     """Bounds and attack against the radius."""
     return plain(radius_view(curve, class_names=images.class_names))
@@ -156,6 +179,8 @@ def set_data(verdicts: Sequence[Verdict], total: int) -> dict[str, Any]:
         status: np.histogram([v.natural_margin for v in verdicts if v.status == status], edges)[0]
         for status in STATUSES
     }
+    hard = np.array([v.hardness for v in verdicts if v.status == "open" and v.hardness is not None])
+    spread = np.linspace(hard.min(), max(hard.max(), hard.min() + 1e-3), 9) if len(hard) else np.zeros(0)
     said = ", ".join(f"{count} {status}" for status, count in counts.items())
     return plain(
         {
@@ -163,6 +188,7 @@ def set_data(verdicts: Sequence[Verdict], total: int) -> dict[str, Any]:
             "total": total,
             "edges": edges,
             "bins": bins,
+            "hardness": {"edges": spread, "counts": np.histogram(hard, spread)[0] if len(hard) else []},
             "alt": f"{len(verdicts)} settled of {total} images: {said}.",
         }
     )

@@ -99,25 +99,81 @@ def test_another_radius_makes_the_attack_stale_and_back_again_it_is_there(panel)
     panel.choose(17)
     panel.attack()
     panel.jobs.wait(60)
-    panel.eps.value = 2.0
+    panel.controls.eps.value = 2.0
     view = panel.pictures["trajectories"].view
     assert (view["state"], "1.00/255" in view["message"]) == ("stale", True)
-    panel.eps.value = 1.0
+    panel.controls.eps.value = 1.0
     assert panel.pictures["trajectories"].view["state"] == "ready"
     panel.jobs.wait(60)
 
 
 def test_errors_stand_in_the_panel(panel):
-    panel.buttons["export"].click()
-    assert "basket: found" in panel.progress.value
+    panel.controls.buttons["export"].click()
+    assert "basket: found" in panel.controls.progress.value
     with pytest.raises(ParameterError, match="row: found 99"):
         panel.choose(99)
     panel.pictures["strip"].picked = {"row": 99, "count": 1}
-    assert "row: found 99" in panel.progress.value
+    assert "row: found 99" in panel.controls.progress.value
+    panel.controls.show_log.value = True
+    assert "row: found 99" in panel.controls.log.value
+    assert "basket: found" in panel.controls.log.value
+
+
+def test_the_plane_follows_the_attack_and_the_replay_steps(panel):
+    panel.choose(17)
+    panel.attack()
+    assert panel.jobs.wait(60)
+    data = panel.pictures["trajectories"].view["data"]
+    plane = panel.desk.plane()
+    np.testing.assert_allclose(data["plane"]["margins"], plane.path_margins, rtol=1e-5)
+    assert data["plane"]["url"].startswith("data:image/png")
+    strip = panel.pictures["strip"]
+    strip.picked = {"key": ",", "count": 1}
+    assert panel.pictures["trajectories"].step == 7
+    strip.picked = {"key": ",", "count": 2}
+    strip.picked = {"key": ".", "count": 3}
+    assert panel.pictures["trajectories"].step == 7
+    panel.pictures["trajectories"].picked = {"step": 3, "count": 1}
+    strip.picked = {"key": ".", "count": 4}
+    assert panel.pictures["trajectories"].step == 4
+
+
+def test_layers_are_those_of_the_bounds(panel):
+    panel.choose(17)
+    assert panel.jobs.wait(60)
+    data = panel.pictures["layers"].view["data"]
+    (ibp, crown_ibp) = panel.desk.bounds()
+    np.testing.assert_allclose(data["width"]["ibp"], [layer.width[0] for layer in ibp.layers], rtol=1e-5)
+    np.testing.assert_allclose(
+        data["unstable"]["crown-ibp"], [layer.unstable[0] for layer in crown_ibp.layers], rtol=1e-5
+    )
+
+
+def test_a_ledger_keeps_verdicts_for_another_day(small_network, tmp_path):
+    images, path = load_images("embedded").take(range(3)), tmp_path / "known.db"
+    first = Desk(small_network, images, steps=4, restarts=2, ledger=path)
+    first.settle_all(quick(), lambda part: None)
+    assert len(first.settled()) == 3
+    again = Desk(small_network, images, steps=4, restarts=2, ledger=path)
+    assert {k: v.status for k, v in again.settled().items()} == {k: v.status for k, v in first.settled().items()}
+    again.set_radius(2.0)
+    assert not again.settled(), "the ledger is about one radius"
+
+
+def test_a_preview_names_what_an_export_writes(panel, tmp_path):
+    assert "nothing would be written" in panel.desk.preview()
+    panel.settle()
+    assert panel.jobs.wait(120)
+    index = next(v.index for v in panel.desk.settled().values() if v.status == "open")
+    panel.choose(panel.desk.session().row_of(index))
+    panel.toggle()
+    named = panel.desk.preview().split("\n\n")[0].splitlines()
+    report = panel.desk.export(tmp_path / "written")
+    assert sorted(named) == sorted(report.files)
 
 
 def test_only_open_images_of_the_basket_are_exported(panel, tmp_path):
-    panel.eps.value = 1.0
+    panel.controls.eps.value = 1.0
     panel.settle()
     assert panel.jobs.wait(120)
     statuses = {v.index: v.status for v in panel.desk.settled().values()}
@@ -138,7 +194,7 @@ def test_fifty_random_actions_end_where_a_fresh_panel_with_these_settings_is(pan
         if act <= 1:
             panel.choose(int(rng.integers(0, 20)))
         elif act == 2:
-            panel.eps.value = float(rng.choice([0.5, 1.0, 2.0]))
+            panel.controls.eps.value = float(rng.choice([0.5, 1.0, 2.0]))
         elif act == 3:
             panel.attack()
         elif act == 4:
@@ -149,7 +205,7 @@ def test_fifty_random_actions_end_where_a_fresh_panel_with_these_settings_is(pan
             panel.toggle()
     panel.cancel()
     assert panel.jobs.wait(60)
-    assert not panel.failure
+    assert not panel.screen.failure
     row, eps = panel.desk.row, panel.desk.eps_255
     panel.choose(row)
     assert panel.jobs.wait(60)

@@ -5,7 +5,7 @@ import pytest
 from test_funnel import CONFIG, images  # noqa: F401  (fixture)
 
 from nbutils.core import ParameterError
-from nbutils.explore import Session, chooser, explorer, pick_rows
+from nbutils.explore import Desk, Session, pick_rows
 
 
 @pytest.fixture
@@ -90,61 +90,30 @@ def test_radius_curve_is_at_multiples_of_the_radius(session):
     assert list(curve.lower) == ["crown"]
 
 
-# ---- widgets
+# ---- a desk around a session
 
 
-def widgets_of(root, kind):
-    found = [root] if type(root).__name__ == kind else []
-    return found + [w for child in getattr(root, "children", ()) for w in widgets_of(child, kind)]
-
-
-def test_pressing_a_button_changes_the_choice_and_the_other_way(settled):
-    panel = chooser(settled)
-    buttons = {int(b.description.split(":")[0]): b for b in widgets_of(panel, "ToggleButton")}
-    assert sorted(buttons) == opened(settled)
-    assert len(widgets_of(panel, "Image")) == len(buttons)
-    first, second, *_ = buttons
-    buttons[second].value = True
-    assert settled.chosen == (second,)
+def test_the_basket_is_the_choice_and_the_other_way(settled):
+    desk = Desk.holding(settled)
+    first, second, *_ = opened(settled)
+    closed = next(v.index for v in settled.verdicts if v.status != "open")
     settled.chosen = (first,)
-    assert {index for index, button in buttons.items() if button.value} == {first}
-    (summary,) = widgets_of(panel, "HTML")
-    assert f"1 of {len(buttons)} open images chosen</b>: {first}" in summary.value
+    assert desk.basket == [first]
+    for index in (second, closed):
+        desk.choose(settled.row_of(index))
+        desk.toggle()
+    assert settled.chosen == (first, second), "only open images are chosen"
+    assert desk.basket == [first, second, closed]
+    desk.choose(settled.row_of(first))
+    desk.toggle()
+    assert settled.chosen == (second,)
 
 
-def test_the_explorer_computes_on_demand_and_says_what_is_missing(session):
-    panel = explorer(session)
-    image, method = widgets_of(panel, "Dropdown")
-    attack, bound = widgets_of(panel, "Button")
-    (state,) = widgets_of(panel, "HTML")
-    ladder, picture = widgets_of(panel, "Image")
-    assert "nothing yet; bounds by crown not computed yet" in state.value
-    before = ladder.value
-    assert bytes(before).startswith(b"\x89PNG")
-    assert bytes(picture.value) == b""
-    image.value = 1
-    assert session.row == 1
-    assert ladder.value != before
-    attack.click()
-    assert bytes(picture.value).startswith(b"\x89PNG")
-    method.value = "ibp"
-    assert "computed for this image: PGD; bounds by ibp not computed yet" in state.value
-    bound.click()
-    assert "computed for this image: PGD, ibp</i>" in state.value
-    session.row = 2
-    assert image.value == 2
-    assert bytes(picture.value) == b"", "the picture of another image must not stay"
-
-
-def test_a_failing_button_says_so_and_frees_the_controls(session, monkeypatch):
-    def fail(*_):
-        raise RuntimeError("no <bounds> today")
-
-    monkeypatch.setattr(type(session), "bounds", fail)
-    panel = explorer(session)
-    attack, bound = widgets_of(panel, "Button")
-    (state,) = widgets_of(panel, "HTML")
-    bound.click()
-    assert state.value == "<b>RuntimeError: no &lt;bounds&gt; today</b>"
-    assert not attack.disabled
-    assert not bound.disabled
+def test_what_the_session_knows_is_on_the_desk(settled):
+    settled.row = 2
+    trace = settled.trace()
+    desk = Desk.holding(settled)
+    assert desk.row == 2
+    assert desk.trace() is trace
+    assert {v.index: v.status for v in desk.settled().values()} == {v.index: v.status for v in settled.verdicts}
+    assert desk.config == settled.config

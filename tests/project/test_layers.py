@@ -17,7 +17,7 @@ ORDER = (
 # Libraries that exactly these modules may import.
 DOORS = {
     "auto_LiRPA": {"bounds/lirpa"},
-    "ipywidgets": {"explore/widgets", "explore/panel", "notebook/sliders"},
+    "ipywidgets": {"explore/controls", "explore/panel", "notebook/sliders"},
     "anywidget": {"explore/picture"},
     "papermill": {"notebook/runner"},
     "nbconvert": {"notebook/runner"},

@@ -34,5 +34,16 @@ export default picture((model, data, frame) => {
       base += count;
     }
   });
-  return [svg("svg", { viewBox: `0 0 ${width} 360`, width: "100%", class: "nb-svg" }, parts)];
+  const hard = data.hardness;
+  if (hard.counts.length) {
+    const floor = 470, hx = scale(hard.edges[0], hard.edges[hard.edges.length - 1], LEFT, width - RIGHT);
+    const hy = scale(0, Math.max(...hard.counts), floor, 384);
+    parts.push(label(8, 374, "hardness of the open images", { class: "nb-text nb-title" }));
+    parts.push(bottomAxis(hx, hard.edges[0], hard.edges[hard.edges.length - 1], floor, 384, "lowest attack minus best bound, logits"));
+    hard.counts.forEach((count, bin) => {
+      if (count) parts.push(svg("rect", { x: hx(hard.edges[bin]) + 1, width: Math.max(2, hx(hard.edges[bin + 1]) - hx(hard.edges[bin]) - 2),
+        y: hy(count), height: floor - hy(count), fill: data.look.status.open.color, "data-tip": `${count} open` }));
+    });
+  }
+  return [svg("svg", { viewBox: `0 0 ${width} ${hard.counts.length ? 510 : 360}`, width: "100%", class: "nb-svg" }, parts)];
 });

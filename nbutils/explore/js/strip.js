@@ -1,7 +1,7 @@
 // Thumbnails with label and status; a click or the arrow keys choose. Other keys are handed to Python.
 import { html, pick, picture } from "./common.js";
 
-const KEYS = ["a", "b", "c", " ", "[", "]", "?"];
+const KEYS = ["a", "b", "c", " ", "[", "]", ",", ".", "?"];
 
 export default picture((model, data) => {
   const { sheet, tiles } = data, side = 48;

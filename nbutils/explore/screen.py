@@ -1,0 +1,178 @@
+"""What stands on the explorer's screen: every picture, the card and the basket, resolved anew from the desk."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+from ..core import Verdict, class_margins
+from . import views
+from .controls import Controls
+from .desk import Desk
+from .jobs import Jobs
+from .picture import PICTURES
+
+SHOWN = 1000
+"""Most thumbnails in the strip; the filter finds the others."""
+
+_WHAT = {
+    "ladder": "Bounds by IBP follow at once, CROWN-IBP in the background. Press Bound for CROWN.",
+    "pgd": "Press Attack (key a) to watch PGD descend: about a second on a small network.",
+    "radius": "Press Radius curve: attack and CROWN at seven radii, about 15 seconds on a small network.",
+    "set": "Press Settle all: every image passes the filter, one after the other.",
+}
+
+
+class Screen:
+    """Fills the widgets of `controls` from `desk`; holds no results."""
+
+    def __init__(self, desk: Desk, controls: Controls, jobs: Jobs) -> None:
+        self.desk, self.controls, self.jobs = desk, controls, jobs
+        self.failure = ""  # what went wrong last, shown until the next action
+        self._look = views.look()
+        self._sheet = views.sheet(desk.images.take(range(min(SHOWN, len(desk.images)))))
+
+    def show(self, *parts: str) -> None:
+        """Send the named pictures (all of them by default) anew."""
+        wanted = parts or (*PICTURES, "basket")
+        makers = {
+            "strip": self._strip, "ladder": self._ladder, "trajectories": self._trajectories, "radius": self._radius,
+            "layers": self._layers, "image": self._image, "set": self._set,
+        }  # fmt: skip
+        for name in wanted:
+            if name in makers:
+                self.controls.pictures[name].view = makers[name]()
+        if "basket" in wanted:
+            self._basket()
+        self.facts()
+
+    def _ready(
+        self, data: dict[str, Any] | None, otherwise: str, message: str = "", state: str = "ready"
+    ) -> dict[str, Any]:
+        if data is None:
+            return {"state": "empty", "message": otherwise, "data": None}
+        return {"state": state, "message": message, "data": data | {"look": self._look}}
+
+    def _strip(self) -> dict[str, Any]:
+        desk, settled = self.desk, self.desk.settled()
+        rows = list(range(min(SHOWN, len(desk.images))))
+        if self.controls.status.value != "all":
+            keys = {key for key, verdict in settled.items() if verdict.status == self.controls.status.value}
+            rows = [row for row in rows if desk.images.keys[row] in keys]
+        if text := self.controls.find.value.strip().lower():
+            rows = [row for row in rows if text in desk.images.name_of(int(desk.images.labels[row])).lower()]
+        if self.controls.sort.value == "margin":
+            rows.sort(key=lambda row: float(desk.session().margins.smallest[row]))
+        elif self.controls.sort.value == "hardness":  # the open ones first, the hardest before all
+            rows.sort(key=lambda row: -_hardness(settled.get(desk.images.keys[row])))
+        data = views.strip_view(desk.images, rows, settled, desk.row, desk.basket) | {
+            "sheet": self._sheet,
+            "alt": "images",
+        }
+        return self._ready(data, "", "" if rows else "no image fits the filter")
+
+    def _ladder(self) -> dict[str, Any]:
+        desk = self.desk
+        session = desk.session()
+        data = views.ladder_data(session.margins, desk.trace(), desk.bounds(), desk.row, desk.images, desk.follow)
+        data["other"] = None
+        if desk.compare:
+            other = desk.session(desk.compare)
+            data["other"] = views.ladder_data(
+                other.margins, desk.trace(desk.compare), desk.bounds(desk.compare), desk.row, desk.images, desk.follow
+            ) | {"network": desk.compare}
+            data["network"] = desk.network
+        return self._ready(data, "", "" if desk.bounds() or desk.trace() else _WHAT["ladder"])
+
+    def _trajectories(self) -> dict[str, Any]:
+        desk = self.desk
+        trace, stale = desk.trace(), desk.stale_radius()
+        if trace is not None:
+            plane = desk.plane()
+            data = views.trajectory_data(desk.partial, trace, True, desk.steps)
+            return self._ready(data | {"plane": None if plane is None else views.plane_data(plane)}, "")
+        if self.jobs.running is not None and self.jobs.running.name == "PGD" and desk.partial.size:
+            return self._ready(views.trajectory_data(desk.partial, None, False, desk.steps), "", "running", "running")
+        if stale is not None:
+            old = next(s for (name, _), s in reversed(desk._sessions.items())
+                       if name == desk.network and s.known_trace(desk.row) is not None)  # fmt: skip
+            data = views.trajectory_data(desk.partial, old.known_trace(desk.row), True, desk.steps)
+            return self._ready(data, "", f"This is radius {stale:.2f}/255. Press Attack for the present one.", "stale")
+        return self._ready(None, _WHAT["pgd"])
+
+    def _radius(self) -> dict[str, Any]:
+        curve = self.desk.curve()
+        return self._ready(None if curve is None else views.radius_data(curve, self.desk.images), _WHAT["radius"])
+
+    def _layers(self) -> dict[str, Any]:
+        bounds = [record for record in self.desk.bounds() if record.layers]
+        return self._ready(views.layers_data(bounds) if bounds else None, _WHAT["ladder"])
+
+    def _image(self) -> dict[str, Any]:
+        desk, session = self.desk, self.desk.session()
+        trace = desk.trace()
+        attacked = None
+        if trace is not None:
+            attacked = int(
+                class_margins(session.network.judge(trace.points), desk.images.labels[[desk.row]]).predicted[0]
+            )
+        box = session.box.take([desk.row])
+        predicted = int(session.margins.predicted[desk.row])
+        return self._ready(
+            views.image_data(desk.images, desk.row, session.normalization, (box.lower[0], box.upper[0]), trace,
+                             (predicted, attacked)), "",
+        )  # fmt: skip
+
+    def _set(self) -> dict[str, Any]:
+        settled = list(self.desk.settled().values())
+        return self._ready(views.set_data(settled, len(self.desk.images)) if settled else None, _WHAT["set"])
+
+    def _basket(self) -> None:
+        desk = self.desk
+        by_index = {verdict.index: verdict for verdict in desk.settled().values()}
+        names = []
+        for index in desk.basket:
+            row = desk.session().row_of(index)
+            glyph = self._look["status"][by_index[index].status]["glyph"] if index in by_index else "not settled"
+            names.append(f"[{escape(desk.images.name_of(int(desk.images.labels[row])))} {glyph}]")
+        count = len(desk.open_in_basket())
+        self.controls.basket.value = (
+            f"<b>basket</b>: {' '.join(names) or 'empty'} &nbsp; {count} open go into a benchmark &nbsp;"
+        )
+
+    def facts(self) -> None:
+        desk, job = self.desk, self.jobs.running
+        session, row = desk.session(), desk.row
+        verdict = desk.settled().get(desk.images.keys[row])
+        margins, trace = session.margins, desk.trace()
+        rival = int(margins.rivals[row][margins.values[row].argmin()])
+        status = (
+            "not settled" if verdict is None else f"{self._look['status'][verdict.status]['glyph']} {verdict.status}"
+        )
+        lines = [
+            f"<b>{escape(desk.images.name_of(int(desk.images.labels[row])))}</b>, "
+            f"image {int(desk.images.indices[row])}: {status}",
+            f"at {desk.eps_255:g}/255, closest rival {escape(desk.images.name_of(rival))}",
+            f"margin {margins.smallest[row]:+.2f}" + ("" if trace is None else f", PGD {trace.smallest[0]:+.2f}"),
+            *(f"{b.method} {b.smallest[0]:+.2f} ({b.seconds[0]:.1f} s)" for b in desk.bounds()),
+        ]
+        curve = desk.curve()
+        if curve is not None:
+            lines.append(
+                f"certified {curve.certified_radius() * 255:.2f}/255, attacked {curve.attacked_radius() * 255:.2f}/255"
+            )
+        self.controls.card.value = "<br>".join(lines)
+        if self.failure:
+            self.controls.progress.value = f"<b style='color:#b3261e'>{escape(self.failure)}</b>"
+        elif job is not None:
+            self.controls.progress.value = f"<i>running: {escape(job.progress or job.name)}</i>"
+        elif "exported" not in self.controls.progress.value:
+            self.controls.progress.value = "<i>ready</i>"
+        if self.controls.as_code.value:
+            self.controls.text.value = desk.code()
+
+
+def _hardness(verdict: Verdict | None) -> float:
+    """For sorting: of an open image its gap between bound and attack, below all else for the others."""
+    known = verdict is not None and verdict.status == "open" and verdict.hardness is not None
+    return float(verdict.hardness) if known else float("-inf")  # type: ignore[union-attr, arg-type]
