@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -66,6 +67,31 @@ def _address(runtime: Path, running: subprocess.Popen) -> str:
 
 
 @contextlib.contextmanager
+def voila(notebook: Path, home: Path) -> Iterator[str]:
+    """Address of a page that voila makes of `notebook`, its files in `home`."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    places = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
+    words = [sys.executable, "-m", "voila", str(notebook), "--no-browser", f"--port={port}", "--template=lab"]
+    log = (home / "voila.log").open("wb")
+    running = subprocess.Popen(words, env={**os.environ, **places}, stdout=log, stderr=log)
+    try:
+        for _ in range(450):
+            assert running.poll() is None, "voila did not start"
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        running.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            running.wait(timeout=20)
+        running.kill()
+        log.close()
+
+
+@contextlib.contextmanager
 def chromium(folder: Path, size: str = "1400,900") -> Iterator[Any]:
     """A headless Chromium that keeps its profile in `folder`."""
     from selenium import webdriver
@@ -89,17 +115,11 @@ def chromium(folder: Path, size: str = "1400,900") -> Iterator[Any]:
         browser.quit()
 
 
-class Notebook:
-    """One notebook opened in a page of JupyterLab."""
+class Page:
+    """A page in a browser, and what a hand does there."""
 
-    def __init__(self, browser: Any, address: str, path: str) -> None:
+    def __init__(self, browser: Any) -> None:
         self.browser = browser
-        browser.get(f"{address}lab/tree/{path}?token={TOKEN}")
-        self.until("the app", "return !!window.jupyterapp")
-        self.until("the notebook", PANEL + "return !!(panel && panel.content && panel.content.widgets.length > 1)")
-        self.until("a kernel", PANEL + "return panel.sessionContext.session?.kernel?.status === 'idle'")
-        # headless, the document has no focus, and JupyterLab no current widget without it: one real click gives both
-        self.click(".jp-Notebook .jp-Cell")
 
     def until(self, what: str, script: str, seconds: float = 120, *arguments: object) -> Any:
         """Wait until `script` returns something true, and return it; the step that hung is named."""
@@ -116,18 +136,6 @@ class Notebook:
                 last = f" ({type(error).__name__}: {error})"[:300]
             time.sleep(0.1)
         raise AssertionError(f"waited {seconds:.0f} seconds for {what}{last}")
-
-    def run_all(self, seconds: float = 240) -> None:
-        """Run every cell and wait until the kernel is idle and no cell waits."""
-        self.browser.execute_script("window.jupyterapp.commands.execute('notebook:run-all-cells')")
-        self.until(
-            "every cell to have run",
-            PANEL
-            + "const code = panel.content.widgets.filter(c => c.model.type === 'code' && c.model.sharedModel.source);"
-            "return code.every(c => c.model.executionCount > 0)"
-            " && panel.sessionContext.session.kernel.status === 'idle'",
-            seconds,
-        )
 
     def click(self, selector: str, number: int = 0) -> None:
         """A real click on an element."""
@@ -163,3 +171,28 @@ class Notebook:
         lines = [entry["message"] for entry in self.browser.get_log("browser") if entry["level"] == "SEVERE"
                  or "No satisfying version" in entry["message"]]  # fmt: skip
         return [line for line in lines if not any(word in line for word in NOISE)]
+
+
+class Notebook(Page):
+    """One notebook opened in a page of JupyterLab."""
+
+    def __init__(self, browser: Any, address: str, path: str) -> None:
+        super().__init__(browser)
+        browser.get(f"{address}lab/tree/{path}?token={TOKEN}")
+        self.until("the app", "return !!window.jupyterapp")
+        self.until("the notebook", PANEL + "return !!(panel && panel.content && panel.content.widgets.length > 1)")
+        self.until("a kernel", PANEL + "return panel.sessionContext.session?.kernel?.status === 'idle'")
+        # headless, the document has no focus, and JupyterLab no current widget without it: one real click gives both
+        self.click(".jp-Notebook .jp-Cell")
+
+    def run_all(self, seconds: float = 240) -> None:
+        """Run every cell and wait until the kernel is idle and no cell waits."""
+        self.browser.execute_script("window.jupyterapp.commands.execute('notebook:run-all-cells')")
+        self.until(
+            "every cell to have run",
+            PANEL
+            + "const code = panel.content.widgets.filter(c => c.model.type === 'code' && c.model.sharedModel.source);"
+            "return code.every(c => c.model.executionCount > 0)"
+            " && panel.sessionContext.session.kernel.status === 'idle'",
+            seconds,
+        )

@@ -60,7 +60,7 @@ class Controls:
         p["radius"].height = p["trajectories"].height = 330
         left = w.VBox(
             [w.HBox([self.status, self.find]), self.sort, p["strip"], b["settle"]],
-            layout=w.Layout(width="352px", flex="0 0 auto", overflow="hidden"),
+            layout=w.Layout(flex="0 1 352px", min_width="190px", overflow="hidden"),
         )
         self.pages = {
             "Margins": w.VBox([p["ladder"]]), "PGD": w.VBox([p["trajectories"]]),
@@ -69,9 +69,12 @@ class Controls:
         }  # fmt: skip
         pages = [self.pages[name] for name in TABS]
         self.tabs = w.Tab(pages, titles=TABS, layout=w.Layout(flex="1 1 0%", min_width="360px"))
+        self.pages["All"].add_class("nb-all")
+        wrap = w.Layout(flex_flow="row wrap")
         right = w.VBox(
-            [self.card, self.eps, w.HBox([self.steps, self.restarts]), self.seed,
-             w.HBox([b["attack"], b["curve"], b["cancel"]]), w.HBox([self.method, b["bound"]]),
+            [self.card, self.eps, w.HBox([self.steps, self.restarts], layout=wrap), self.seed,
+             w.HBox([b["attack"], b["curve"], b["cancel"]], layout=wrap),
+             w.HBox([self.method, b["bound"]], layout=wrap),
              self.auto, self.progress],
             layout=w.Layout(width="306px", flex="0 0 auto", padding="0 0 0 8px", overflow="hidden"),
         )  # fmt: skip

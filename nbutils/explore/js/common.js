@@ -25,6 +25,16 @@ export function label(x, y, text, attributes = {}) {
   return element;
 }
 
+/** A title over at most two lines of a picture of this width. @returns {SVGElement} */
+export function heading(text, width) {
+  const most = Math.floor((width - 16) / 7), words = text.split(" "), lines = [""];
+  for (const word of words) {
+    if (lines.length < 2 && lines[0].length + word.length > most) lines.push("");
+    lines[lines.length - 1] += `${lines[lines.length - 1] ? " " : ""}${word}`;
+  }
+  return svg("g", {}, lines.map((line, number) => label(8, 15 + 16 * number, line, { class: "nb-text nb-title" })));
+}
+
 /** A map from [a, b] to [c, d]. @returns {(value: number) => number} */
 export function scale(a, b, c, d) {
   const slope = (d - c) / (b - a || 1);

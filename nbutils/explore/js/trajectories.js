@@ -1,8 +1,8 @@
 // PGD: margin against step, a line a restart, growing while the attack runs; beside it the plane through the box with the
 // paths. A slider replays both step by step; hovering over a restart lights it in both.
-import { bottomAxis, html, label, leftAxis, pick, picture, scale, signed, svg } from "./common.js";
+import { bottomAxis, heading, html, label, leftAxis, pick, picture, scale, signed, svg } from "./common.js";
 
-const LEFT = 56, RIGHT = 16, TOP = 40, BOTTOM = 44;
+const LEFT = 48, RIGHT = 16, TOP = 58, BOTTOM = 44;
 
 /** Path of [x, y] pairs; a null ends a piece. @param {Array<[number, number] | null>} points */
 function path(points) {
@@ -20,7 +20,7 @@ function curve(data, { width, height }) {
   const last = Math.max(data.last, 1), end = data.done ? last : data.steps;
   const x = scale(0, end, LEFT, width - RIGHT), y = scale(data.limits[0], data.limits[1], height - BOTTOM, TOP);
   const lines = svg("g"), dot = svg("circle", { r: 5, class: "nb-dot" });
-  const words = label(width - RIGHT, 34, "", { "text-anchor": "end", class: "nb-text nb-faint" });
+  const words = label(width - RIGHT, TOP - 8, "", { "text-anchor": "end", class: "nb-text nb-faint" });
   const upTo = (values, step) => values.slice(0, step + 1).map((value, s) => (value === null ? null : [x(s), y(value)]));
   function show(step) {
     const at = Math.min(step, data.last);
@@ -37,7 +37,7 @@ function curve(data, { width, height }) {
     lines.dataset.step = at;
   }
   const drawn = svg("svg", { viewBox: `0 0 ${width} ${height}`, width: "100%", class: "nb-svg nb-curve" }, [
-    label(8, 18, data.title, { class: "nb-text nb-title" }), words,
+    heading(data.title, width), words,
     svg("rect", { x: LEFT, y: y(0), width: width - LEFT - RIGHT, height: Math.max(0, height - BOTTOM - y(0)), class: "nb-breach" }),
     leftAxis(y, data.limits[0], data.limits[1], LEFT, width - RIGHT, "margin, logits"),
     bottomAxis(x, 0, end, height - BOTTOM, TOP, "step of PGD"),
@@ -65,18 +65,19 @@ function plane(data, { width, height }) {
     paths.dataset.step = step;
   }
   const drawn = svg("svg", { viewBox: `0 0 ${width} ${height}`, width: "100%", class: "nb-svg nb-plane" }, [
-    label(8, 18, data.title, { class: "nb-text nb-title" }),
+    heading(data.title, width),
     svg("image", { href: data.url, x: LEFT, y: TOP, width: w, height: h, preserveAspectRatio: "none" }),
     ...data.zero.map((line) => svg("path", { d: path(line.map(at)), class: "nb-zeroline" })), paths,
     svg("path", { d: `M${x(0) - 6},${y(0)}L${x(0) + 6},${y(0)}M${x(0)},${y(0) - 6}L${x(0)},${y(0) + 6}`, class: "nb-best" }),
-    label(LEFT, TOP + h + 16, "plane through the image (+) and PGD's two best ends, in radii; bold: margin 0", { class: "nb-text nb-faint" }),
+    label(LEFT, TOP + h + 16, "through the image (+) and PGD's best ends; bold: margin 0", { class: "nb-text nb-faint" }),
   ]);
   return { drawn, show };
 }
 
 export default picture((model, data, frame) => {
-  const parts = [curve(data, frame)];
-  if (data.plane) parts.push(plane(data.plane, frame));
+  const half = data.plane ? { width: frame.width * 0.66, height: frame.height * 0.94 } : frame;
+  const parts = [curve(data, half)];
+  if (data.plane) parts.push(plane(data.plane, half));
   const holder = html("div", { class: "nb-two" }, parts.map((part) => part.drawn));
   const slider = html("input", { type: "range", min: 0, max: data.last, value: data.last, class: "nb-slider",
     "aria-label": "step of the replay" });

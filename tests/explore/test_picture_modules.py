@@ -1,0 +1,166 @@
+"""The browser's side alone, without a kernel: a module draws the numbers of its view and reports what is touched."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from typing import Any
+
+import pytest
+from lab import chromium, needs_chromium
+from picture_page import write_page
+
+from nbutils import load_images
+from nbutils.explore import Desk, Panel
+from nbutils.explore.picture import PICTURES, module
+
+pytestmark = [pytest.mark.browser, needs_chromium]
+
+
+@pytest.fixture(scope="module")
+def views(small_network):
+    """Views of a panel on which everything was computed."""
+    panel = Panel(Desk(small_network, load_images("embedded").take(range(14, 20)), steps=8, restarts=3))
+    panel.choose(3)
+    for work in (panel.attack, lambda: panel.bound("crown"), panel.settle):
+        work()
+    panel.jobs.wait(180)
+    panel.desk._curves[panel.desk._curve_key()] = panel.desk.session().radius_curve(3, (0.5, 1.0, 2.0))
+    panel.show()
+    panel.jobs.wait(60)
+    panel.close()
+    return {name: copy.deepcopy(panel.pictures[name].view) for name in PICTURES}
+
+
+@pytest.fixture(scope="module")
+def page(views, tmp_path_factory):
+    """A browser on a page with all pictures."""
+    folder = tmp_path_factory.mktemp("page")
+    with chromium(folder) as browser:
+        browser.get(write_page(folder / "page.html", views).as_uri())
+        yield browser
+
+
+def ask(page: Any, script: str, *arguments: object) -> Any:
+    """What `script` returns in the page."""
+    return page.execute_script(script, *arguments)
+
+
+def errors(page: Any) -> list[str]:
+    return [entry["message"] for entry in page.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+def test_every_view_is_ready_and_drawn_without_an_error(page, views):
+    for name in PICTURES:
+        assert views[name]["state"] == "ready", name
+        assert ask(page, "return document.querySelector(`#${arguments[0]} .nb-root`).dataset.state", name) == "ready"
+        text = ask(page, "return document.querySelector(`#${arguments[0]} .nb-root`).getAttribute('aria-label')", name)
+        assert text, "a picture has its finding in words"
+    assert errors(page) == []
+
+
+def test_ladder(page, views):
+    data = views["ladder"]["data"]
+    script = (
+        "return [...document.querySelectorAll(`#ladder [data-method='${arguments[0]}']`)].map(e => e.dataset.bound)"
+    )
+    for number, method in enumerate(data["methods"]):
+        bounds = [rung["lower"][number] for rung in data["rungs"]]
+        assert [float(value) for value in ask(page, script, method)] == pytest.approx(bounds)
+    ask(page, "document.querySelectorAll('#ladder [data-rival]')[1].dispatchEvent(new Event('click'))")
+    picked = ask(page, "return models.ladder.saved.at(-1)")
+    assert picked["rival"] == data["rungs"][1]["rival"]
+
+
+def test_trajectories_and_plane_replay_together(page, views):
+    data = views["trajectories"]["data"]
+    scrub = "const s = document.querySelector('#trajectories .nb-slider'); s.value = arguments[0];" \
+        "s.dispatchEvent(new Event('input'));"  # fmt: skip
+    said = "return [...document.querySelectorAll('#trajectories .nb-curve .nb-text')].map(e => e.textContent).join('|')"
+    for step in (0, 3, 8):
+        ask(page, scrub, step)
+        assert f"step {step}: lowest {'+' if data['best'][step] >= 0 else chr(0x2212)}" in ask(page, said)
+        assert f"{abs(data['best'][step]):.2f}" in ask(page, said)
+        assert ask(page, "return models.trajectories.saved.at(-1).step") == step
+        walked = ask(page, "return document.querySelector('#trajectories .nb-plane g[data-step]').dataset.step")
+        assert int(walked) == step
+    ask(page, "models.trajectories.set('step', 2)")
+    assert "step 2: " in ask(page, said)
+    lit = "return [...document.querySelectorAll('#trajectories .nb-lit')].map(e => e.dataset.restart)"
+    over = "document.querySelectorAll('#trajectories .nb-curve [data-restart]')[1]" \
+        ".dispatchEvent(new Event('pointerover', { bubbles: true }))"  # fmt: skip
+    ask(page, over)
+    assert ask(page, lit) == ["1", "1", "1"], "the line, the path and its end"
+
+
+def test_layers(page, views):
+    data = views["layers"]["data"]
+    values = [
+        float(v) for v in ask(page, "return [...document.querySelectorAll('#layers circle')].map(e => e.dataset.value)")
+    ]
+    wanted = [v for field in ("width", "unstable") for method in data[field] for v in data[field][method]]
+    assert values == pytest.approx(wanted)
+
+
+def test_radius(page, views):
+    count = ask(page, "return document.querySelectorAll('#radius circle, #radius path').length")
+    assert count >= len(views["radius"]["data"]["lower"])
+
+
+def test_strip_and_keys(page, views):
+    tiles = views["strip"]["data"]["tiles"]
+    words = ask(page, "return [...document.querySelectorAll('#strip .nb-status')].map(e => e.textContent)")
+    assert [word.split(" ", 1)[1] for word in words] == [tile["status"] for tile in tiles], "a mark and a word"
+    ask(page, "document.querySelector(\"#strip [data-row='5']\").click()")
+    assert ask(page, "return models.strip.saved.at(-1).row") == 5
+    press = (
+        "document.querySelector('#strip .nb-strip').dispatchEvent(new KeyboardEvent('keydown', { key: arguments[0] }))"
+    )
+    for key in ("a", "b", "c", " ", "[", "]", ",", ".", "?"):
+        ask(page, press, key)
+        assert ask(page, "return models.strip.saved.at(-1).key") == key
+    ask(page, press, "ArrowRight")
+    assert ask(page, "return models.strip.saved.at(-1).row") == 4, "from image 3"
+
+
+def test_set(page, views):
+    data = views["set"]["data"]
+    for name, count in data["counts"].items():
+        bar = ask(page, "return document.querySelector(`#set [data-status='${arguments[0]}']`).textContent", name)
+        assert bar.endswith(str(count))
+    ask(page, "document.querySelector(\"#set [data-status='open']\").dispatchEvent(new Event('click'))")
+    assert ask(page, "return models.set.saved.at(-1).status") == "open"
+
+
+def test_image_tells_levels_and_box_under_the_pointer(page, views):
+    data = views["image"]["data"]
+    point = (
+        "const i = document.querySelector('#image img'); i.scrollIntoView(); const f = i.getBoundingClientRect();"
+        "i.dispatchEvent(new PointerEvent('pointermove', { bubbles: true, clientX: f.left + f.width * 0.51,"
+        "clientY: f.top + f.height * 0.26 })); return i.dataset.tip"
+    )
+    tip, x, y = ask(page, point), int(0.51 * data["side"]), int(0.26 * data["side"])
+    assert tip.startswith(f"row {y}, column {x}: ")
+    for channel in range(3):
+        values = (data["levels"][channel][y][x], data["lower"][channel][y][x], data["upper"][channel][y][x])
+        assert f"{values[0]} in [{values[1]:g}, {values[2]:g}]" in tip
+
+
+@pytest.mark.parametrize("state", ["empty", "running", "stale", "failed"])
+def test_the_other_states_say_what_is_the_matter(page, views, state):
+    for name in PICTURES:
+        kept = views[name]["data"] if state in ("running", "stale") else None
+        view = {"state": state, "message": f"{state} on purpose", "data": kept}
+        ask(page, "models[arguments[0]].set('view', arguments[1])", name, view)
+        note = ask(page, "return document.querySelector(`#${arguments[0]} .nb-note`).textContent", name)
+        assert note == f"{state} on purpose"
+        ask(page, "models[arguments[0]].set('view', arguments[1])", name, views[name])
+    assert errors(page) == []
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no Chromium")
+@pytest.mark.parametrize("name", PICTURES)
+def test_modules_are_whole(name):
+    text = module(name)
+    assert "import " not in text
+    assert text.count("export default") == 1
