@@ -29,7 +29,7 @@ NOTEBOOKS: dict[str, dict[str, object]] = {
     "lesson_4_gap": {},
     "benchmark": {"COUNT": 3, "LOOK_AT": 17, "RADII_IMAGES": 4, "OUT_DIR": "runs/book/benchmark"},
     "inspect_property": {},
-    "model_zoo": {},
+    "model_zoo": {"COUNT": 4, "NOT_MEASURED": ["CIFAR100_resnet_large", "CIFAR100_resnet_super"]},
 }
 """What is run, and the parameters that differ from a notebook's own."""
 

@@ -11,12 +11,10 @@ html_theme = "furo"
 html_title = "nbutils"
 html_show_sourcelink = False
 html_copy_source = False
-html_logo = None
+html_show_search_summary = False  # it would be fetched, which a page opened from the disk may not
 
 nb_execution_mode = "off"  # build.py has run the notebooks, by the project's own runner
-nb_ipywidgets_js: dict[
-    str, dict
-] = {}  # it would be fetched from outside, and pictures stand without widgets
+nb_ipywidgets_js: dict[str, dict] = {}  # it would be fetched from outside, and pictures stand without widgets
 nb_merge_streams = True
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.browser, needs_chromium]
 
 
 OF_VOILA = ("cdnjs.cloudflare.com", "fontawesome", "No satisfying version")
-"""What voila 0.5.13, the newest, says of itself: icons it asks for from outside, modules of JupyterLab 4.2 it brings along."""
+"""Of the newest voila itself: icons that its template fetches, and modules of JupyterLab 4.2 that it brings along."""
 
 
 def prepared(tmp_path):

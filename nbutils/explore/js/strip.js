@@ -6,13 +6,15 @@ const KEYS = ["a", "b", "c", " ", "[", "]", ",", ".", "?"];
 export default picture((model, data) => {
   const { sheet, tiles } = data, side = 48;
   const grid = html("div", { class: "nb-strip", tabindex: 0, role: "listbox", "aria-label": `${tiles.length} images` });
+  grid.style.setProperty("--sheet", `url(${sheet.url})`); // once for all tiles: the address is the whole picture
+  const shown = document.createDocumentFragment();
   tiles.forEach((tile, number) => {
     const col = tile.row % sheet.columns, row = Math.floor(tile.row / sheet.columns);
     const mark = tile.status ? data.look.status[tile.status] : null;
     const item = html("div", { class: `nb-tile${tile.row === data.selected ? " nb-selected" : ""}`, role: "option",
       "aria-selected": tile.row === data.selected, "data-row": tile.row, "data-number": number,
       title: `image ${tile.index}, ${tile.label}${tile.status ? `, ${tile.status}` : ""}` }, [
-      html("div", { class: "nb-thumb", style: `width:${side}px;height:${side}px;background-image:url(${sheet.url});` +
+      html("div", { class: "nb-thumb", style: `width:${side}px;height:${side}px;` +
         `background-size:${sheet.columns * side}px ${sheet.rows * side}px;background-position:-${col * side}px -${row * side}px` }),
       html("div", { class: "nb-name" }, [tile.label]),
       html("div", { class: "nb-status", style: mark ? `color:${mark.ink};background:${mark.color}33` : "" },
@@ -20,8 +22,9 @@ export default picture((model, data) => {
     ]);
     if (tile.basket) item.append(html("div", { class: "nb-basket", title: "in the basket" }, ["\u2605"]));
     item.addEventListener("click", () => { grid.focus(); pick(model, { row: tile.row }); });
-    grid.append(item);
+    shown.append(item);
   });
+  grid.append(shown);
   grid.addEventListener("keydown", (event) => {
     const at = tiles.findIndex((tile) => tile.row === data.selected);
     const across = Math.max(1, Math.floor(grid.clientWidth / (side + 33)));
