@@ -294,6 +294,14 @@ def run_attack(
         ParameterError: the shapes disagree with each other or with the network, or a label is no class.
 
     Source: Madry et al., Towards deep learning models resistant to adversarial attacks, ICLR 2018.
+
+    Example:
+        >>> from nbutils.teaching import TOY, box_around
+        >>> network, label = TOY.opened(folder), np.array([0])  # two inputs, two neurons; `folder` is any folder
+        >>> config = AttackConfig(steps=20, restarts=4, early_stop=False)
+        >>> trace = run_attack(network, box_around(radius=1.5), label, ["toy"], config)
+        >>> bool(trace.success[0]), round(float(trace.smallest[0]), 2)
+        (True, -0.25)
     """
 
     def prepare(batch: Batch) -> tuple[Tensor, Loss, Rule]:

@@ -83,6 +83,15 @@ def export_benchmark(
         NetworkError: for a network that cannot be read; nothing is touched.
         ExportError: for a network that does not fit its property, a folder that cannot be written or holds what no
             export wrote, a file over 100 MB, a file that does not read back. `out` is then as it was before.
+
+    Example:
+        >>> session = Session(open_network("CIFAR100_resnet_small", device="cpu"), images.take([17]), SelectionConfig())
+        >>> verdicts = session.run_funnel()  # the one image stays open
+        >>> session.choose(1, seed=0)
+        >>> instances = session.chosen_instances(timeout=200)
+        >>> report = export_benchmark(instances, folder / "made", manifest={"by": "an example"})
+        >>> report.instances, (folder / "made" / "1.0" / "instances.csv").read_text().split(",")[0]
+        (1, 'onnx/CIFAR100_resnet_small.onnx')
     """
     check_form(versions, layout)
     _check_instances(instances, limit_seconds)

@@ -53,6 +53,15 @@ def margin_bounds(
     Raises:
         BoundsError: for a box of another shape, labels outside the classes, too little memory for a single neuron, or
             an operation without bounds.
+
+    Example:
+        >>> from nbutils.teaching import TOY, box_around
+        >>> network, label = TOY.opened(folder), np.array([0])  # two inputs, two neurons; `folder` is any folder
+        >>> for method in ("ibp", "crown"):
+        ...     found = margin_bounds(network, box_around(), label, BoundsConfig(method=method))
+        ...     print(method, found.lower.round(2), bool(found.verified[0]))
+        ibp [[-0.25  1.  ]] False
+        crown [[0.25 1.  ]] True
     """
     labels = np.asarray(labels, dtype=np.int64)
     _check(network, box, labels)

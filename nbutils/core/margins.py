@@ -28,7 +28,12 @@ def specification(labels: np.ndarray, classes: int) -> np.ndarray:
 
 
 def class_margins(logits: np.ndarray, labels: np.ndarray) -> Margins:
-    """Class margins of `logits` float32 [N, K] for the true `labels` [N]."""
+    """Class margins of `logits` float32 [N, K] for the true `labels` [N].
+
+    Example:
+        >>> class_margins(np.float32([[2.0, 0.5, -1.0]]), np.array([0])).values
+        array([[1.5, 3. ]], dtype=float32)
+    """
     labels = np.asarray(labels, dtype=np.int64)
     require(logits.ndim == 2 and len(logits) == len(labels), "logits", logits.shape, f"[{len(labels)}, K]")
     others = rivals(labels, logits.shape[1])

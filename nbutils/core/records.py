@@ -153,6 +153,11 @@ class Box:
     """The perturbation box of N images, float32 for float32 what the property files say.
 
     Network input space. Made by `Box.around` alone, so attack, bounds and export share it.
+
+    Example:
+        >>> pixels, plain = np.full((1, 1, 1, 2), 0.5, np.float32), Normalization((0.5,), (0.5,))
+        >>> Box.around(pixels, plain, 0.25).lower.ravel()
+        array([-0.5, -0.5], dtype=float32)
     """
 
     lower: np.ndarray  # float32 [N, C, H, W]

@@ -67,6 +67,13 @@ class AttackConfig(Settings):
     """Projected gradient descent on the class margin (Madry et al. 2018), with restarts.
 
     The radius is not here: it is the box's.
+
+    Example:
+        >>> AttackConfig(steps=20, restarts=3).restarts
+        3
+        >>> AttackConfig(steps=-1)
+        Traceback (most recent call last):
+        nbutils.core.errors.ParameterError: steps: found -1; allowed: 0 to 100000.
     """
 
     steps: int = 100  # gradient steps a restart; 0 leaves the random starts
@@ -86,7 +93,12 @@ class AttackConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class BoundsConfig(Settings):
-    """How lower bounds of the margins are computed."""
+    """How lower bounds of the margins are computed.
+
+    Example:
+        >>> [BoundsConfig(method=method).tolerance for method in ("ibp", "crown")]
+        [0.0001, 0.0001]
+    """
 
     method: Method = "crown"
     alpha_steps: int = 20  # gradient steps of alpha-CROWN
@@ -113,7 +125,12 @@ class BoundsConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionConfig(Settings):
-    """What an image has to pass to become `open`."""
+    """What an image has to pass to become `open`.
+
+    Example:
+        >>> SelectionConfig(eps=2 / 255, attack=AttackConfig(steps=20)).attack.restarts
+        20
+    """
 
     eps: float = PUBLISHED_EPS  # radius, L-infinity, pixel units
     attack: AttackConfig = field(default_factory=AttackConfig)

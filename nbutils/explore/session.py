@@ -36,7 +36,16 @@ from ..selection import Ledger, check_fit, choose, choose_indices, instances_of,
 
 
 class Session(traitlets.HasTraits):
-    """State of an exploration. `row` counts within `images`; `chosen` holds true indices of open images."""
+    """State of an exploration. `row` counts within `images`; `chosen` holds true indices of open images.
+
+    Example:
+        >>> network = open_network("CIFAR100_resnet_small", device="cpu")
+        >>> config = SelectionConfig(attack=AttackConfig(steps=5, restarts=2))
+        >>> session = Session(network, load_images("embedded"), config)
+        >>> session.row = 17
+        >>> bool(session.margins.smallest[17] > session.trace().smallest[0] > 0)
+        True
+    """
 
     row = traitlets.Int(0, help="image looked at, its position in `images`")
     method = traitlets.Enum(METHODS, help="bound method looked at, at first the one that decides `verified`")

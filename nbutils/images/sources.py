@@ -81,6 +81,11 @@ def load_images(
     Raises:
         ParameterError: unknown source, or a parameter the source does not take.
         ImageError: missing, damaged or inconsistent files.
+
+    Example:
+        >>> images = load_images("embedded")
+        >>> len(images), images.name_of(images.labels[17]), images.levels.shape
+        (20, 'wolf', (20, 3, 32, 32))
     """
     require(source in SOURCES, "images", source, ", ".join(SOURCES))
     read = _READERS[source]

@@ -38,6 +38,11 @@ def fit_images(
     Raises:
         ParameterError: no normalisation is known, or two different ones are.
         ImageError: pictures with colours for a network of one channel, or labels beyond its classes.
+
+    Example:
+        >>> network, images = open_network("CIFAR100_resnet_small", device="cpu"), load_images("embedded")
+        >>> fit_images(network, images).origin.normalization
+        "from the network's card"
     """
     given = stated(mean, std, pixels, network.input_shape[0])
     images = _with_names(network, _with_size(network, _with_channels(network, images)))

@@ -123,6 +123,11 @@ def open_network(name_or_path: str | Path, *, device: str = "auto") -> Network:
     Raises:
         NetworkError: if the file is missing, damaged, no classifier of images, holds NaN, uses operators that
             the twin lacks, or if twin and onnxruntime disagree.
+
+    Example:
+        >>> network = open_network("CIFAR100_resnet_small", device="cpu")
+        >>> network.input_shape, network.classes
+        ((3, 32, 32), 100)
     """
     path = _find(name_or_path)
     return open_data(read_bytes(path), path, device=device)

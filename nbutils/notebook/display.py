@@ -29,6 +29,12 @@ def show(drawn: Figure | Axes, finding: str = "") -> None:
 
     Goes through a plain PNG, so it looks the same in JupyterLab, under papermill and in the HTML report, whatever
     matplotlib backend is active.
+
+    Example:
+        >>> margins = class_margins(network.judge(network.normalization.to_network(images.pixels)), images.labels)
+        >>> show(plots.draw_margins(margins, 17, class_names=images.class_names), "The wolf has a close rival.")
+        <IPython.core.display.Image object>
+        <IPython.core.display.Markdown object>
     """
     display(Image(png(drawn), alt=describe(drawn)))
     if finding:

@@ -213,6 +213,11 @@ def run_funnel(
 
     With a `ledger`, images already settled under the same network, settings and normalisation are read from it and
     every new verdict is committed as soon as it is known: a killed run continues where it was.
+
+    Example:
+        >>> network, images = open_network("CIFAR100_resnet_small", device="cpu"), load_images("embedded").take([1])
+        >>> [(v.index, v.status) for v in run_funnel(network, images, SelectionConfig(), progress=False)]
+        [(1, 'misclassified')]
     """
     check_fit(network, images)
     usable_methods(network, config.bounds.method)  # no image is settled where no method holds
