@@ -18,6 +18,7 @@ COMMANDS = (
     "train",
     "evaluate",
     "generate",
+    "alpha",
     "check",
     "handout",
     "download-published",

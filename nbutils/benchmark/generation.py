@@ -32,7 +32,10 @@ from .export import export_benchmark, instances_csv
 from .manifest import read_manifest, sha256
 from .replaced_files import beside, check_own, swap_in
 
-MODES: tuple[str, ...] = ("hard", "mixed")
+MODES: tuple[str, ...] = ("hard", "mixed", "stratified")
+LEVELS: tuple[str, ...] = ("easy", "middle", "hard")
+"""Of open images: alpha-CROWN proves them; else the smaller and the larger half of the gaps, attack minus bound."""
+
 OTHER_COUNT, OTHER_TIMEOUT = 24, 200
 """Instances, and seconds an instance, of a network that is none of the published five."""
 
@@ -42,7 +45,7 @@ class Draw:
     """How instances are drawn from selections."""
 
     seed: int
-    mode: str = "hard"  # open images only (VNN-COMP 2022), or `mixed`: attackable ones among them (since 2024)
+    mode: str = "hard"  # open images (VNN-COMP 2022); `mixed`: attackable ones too (2024); `stratified`: by level
     share: float = 0.15  # of attackable images in mode mixed
 
     def __post_init__(self) -> None:
@@ -55,6 +58,8 @@ class Draw:
     def of(self, selection: Selection) -> list[Verdict]:
         """The verdicts drawn from one selection, by index; fewer than planned where fewer images are left."""
         count, _ = plan(selection.network)
+        if self.mode == "stratified":
+            return self._stratified(selection, count)
         attackable = round(count * self.share) if self.mode == "mixed" else 0
         drawn: list[Verdict] = []
         for status, wanted in (("open", count - attackable), ("attacked", attackable)):
@@ -62,6 +67,38 @@ class Draw:
             keys = tuple(verdict.key for verdict in left)
             drawn += (left[row] for row in draw(keys, wanted, self.seed, f"{status} {selection.network}"))
         return sorted(drawn, key=lambda verdict: (verdict.index, verdict.key))
+
+    def _stratified(self, selection: Selection, count: int) -> list[Verdict]:
+        """Equal parts of each level; where one has too few images, the others give more."""
+        groups = levels(selection)
+        shares = dict.fromkeys(LEVELS, 0)
+        while sum(shares.values()) < min(count, sum(map(len, groups.values()))):
+            for level in LEVELS:
+                shares[level] += shares[level] < len(groups[level]) and sum(shares.values()) < count
+        drawn: list[Verdict] = []
+        for level, group in groups.items():
+            keys = tuple(verdict.key for verdict in group)
+            drawn += (group[row] for row in draw(keys, shares[level], self.seed, f"{level} {selection.network}"))
+        return sorted(drawn, key=lambda verdict: (verdict.index, verdict.key))
+
+
+def levels(selection: Selection) -> dict[str, list[Verdict]]:
+    """Open images on which alpha-CROWN was run, by level (`LEVELS`).
+
+    Raises:
+        SelectionError: alpha-CROWN was run on none.
+    """
+    known = [verdict for verdict in selection.of("open") if verdict.key in selection.alpha]
+    hint = f"Run it: python -m nbutils alpha {selection.network}"
+    where = f"selection of {selection.network}: alpha_bound"
+    require(bool(known), where, "no image with a bound", "one or more, for mode stratified", hint, error=SelectionError)
+    proved = [verdict for verdict in known if selection.proved_by_alpha(verdict)]
+    others = sorted(
+        (verdict for verdict in known if not selection.proved_by_alpha(verdict)),
+        key=lambda verdict: (selection.gap(verdict), verdict.key),
+    )
+    middle = (len(others) + 1) // 2
+    return {"easy": proved, "middle": others[:middle], "hard": others[middle:]}
 
 
 def plan(network: str) -> tuple[int, int]:
@@ -168,14 +205,23 @@ def draw_instances(
             f"selections of {', '.join(selections)}: found no image to draw in mode {how.mode}; allowed: selections "
             "with open images. Select at a larger radius."
         )
-    return [
-        _instance(selections[name], verdict, *rows[verdict.key], networks[name])
-        for name, verdicts in drawn.items()
-        for verdict in verdicts
-    ]
+    instances = []
+    for name, verdicts in drawn.items():
+        level = _level_of(selections[name]) if how.mode == "stratified" else {}
+        instances += [
+            _instance(selections[name], verdict, *rows[verdict.key], networks[name], level.get(verdict.key))
+            for verdict in verdicts
+        ]
+    return instances
 
 
-def _instance(selection: Selection, verdict: Verdict, images: ImageSet, row: int, network: Path) -> Instance:
+def _level_of(selection: Selection) -> dict[str, str]:
+    return {verdict.key: level for level, group in levels(selection).items() for verdict in group}
+
+
+def _instance(
+    selection: Selection, verdict: Verdict, images: ImageSet, row: int, network: Path, level: str | None
+) -> Instance:
     image = images.take([row])
     image = dataclasses.replace(
         image, indices=image.indices * 0 + verdict.index, source=selection.source, normalization=selection.normalization
@@ -183,7 +229,8 @@ def _instance(selection: Selection, verdict: Verdict, images: ImageSet, row: int
     box = Box.around(image.pixels, selection.normalization, selection.eps)
     prop = make_property(image, 0, box, selection.classes, selection.network, selection.eps)
     expected = "sat" if verdict.status == "attacked" else "unknown"
-    prop = dataclasses.replace(prop, meta={**prop.meta, "expected": expected})
+    more = {"expected": expected} | ({} if level is None else {"level": level})
+    prop = dataclasses.replace(prop, meta={**prop.meta, **more})
     return Instance(prop, network, plan(selection.network)[1], image.levels[0], verdict)
 
 
@@ -191,7 +238,7 @@ def facts(selections: Mapping[str, Selection], how: Draw) -> dict[str, Any]:
     """What the manifest says of the draw, beside what every export says."""
     described = {name: {**selection.header(), "sha256": selection.sha256} for name, selection in selections.items()}
     settings = dataclasses.asdict(how)
-    if how.mode == "hard":
+    if how.mode != "mixed":
         del settings["share"]
     return {"draw": settings, "selections": described, "made_by": "generate_properties.py"}
 

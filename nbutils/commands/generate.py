@@ -37,7 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     images.add_argument("--download", action="store_true", help="download the data set when it is missing")
     images.add_argument("--eps", help="with --images embedded: run the funnel on them at this radius, as 3/255")
     drawn = parser.add_argument_group("draw")
-    drawn.add_argument("--mode", default="hard", help="hard: open images; mixed: attackable ones among them")
+    modes = (
+        "hard: open images; mixed: attackable ones among them; stratified: easy, middle and hard ones in equal parts"
+    )
+    drawn.add_argument("--mode", default="hard", help=modes)
     drawn.add_argument("--share", type=float, default=0.15, help="of attackable images in mode mixed (default 0.15)")
     files = parser.add_argument_group("files")
     files.add_argument("--out", type=Path, help="a folder of its own (default: the root of the checkout, in place)")

@@ -93,10 +93,11 @@ def run(args: argparse.Namespace) -> None:
             print(f"strong attack: {before - left} more attacked, of {before} open images")
     print("open: " + (", ".join(str(v.index) for v in verdicts if v.status == "open") or "none"))
     if args.export is not None:
-        from ..selection import KEPT, keep_images, write_selected
+        from ..selection import KEPT, keep_images, make_selection, put_selection, with_known_bounds
 
         second_stage = strong if args.attack == "strong" else None
-        write_selected(args.export, network, verdicts, config, normalization, images.source, strong=second_stage)
+        found = make_selection(network, verdicts, config, normalization, images.source, strong=second_stage)
+        put_selection(args.export, with_known_bounds(args.export, found))
         print(f"selection {args.export}")
         pixels = args.export.parent / f"{network.card.dataset or network.name}.npz"
         held = keep_images(pixels, images, {verdict.key for verdict in verdicts if verdict.status in KEPT})

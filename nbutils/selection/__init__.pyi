@@ -1,3 +1,4 @@
+from .after_alpha import add_alpha_bounds as add_alpha_bounds, with_known_bounds as with_known_bounds
 from .choosing import (
     check_count as check_count, choose as choose, choose_indices as choose_indices, instances_of as instances_of,
 )
@@ -11,5 +12,6 @@ from .ledger import Ledger as Ledger, run_key as run_key
 from .second_stage import run_second_stage as run_second_stage, second_key as second_key, second_path as second_path
 from .selection_reading import read_selection as read_selection
 from .selection_writing import (
-    KEPT as KEPT, Selection as Selection, make_selection as make_selection, write_selected as write_selected,
+    KEPT as KEPT, Selection as Selection, make_selection as make_selection, put_selection as put_selection,
+    write_selected as write_selected,
 )

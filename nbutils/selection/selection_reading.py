@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from pathlib import Path
 from typing import Any
 
 from ..core import STATUSES, Normalization, ParameterError, SelectionError, Verdict, check_eps, foreign_json, require
-from .selection_writing import COLUMNS, FORMAT, HEADER, KEPT, Selection, cell
+from .selection_writing import ALPHA, COLUMNS, FORMAT, HEADER, KEPT, Selection, cell
 
 MAX_BYTES = 50 * 10**6
 _HINT = "Restore the file, or export it again: python -m nbutils select … --export"
@@ -40,9 +41,16 @@ def read_selection(path: Path | str, network_sha256: str | None = None) -> Selec
         raise SelectionError(f"{path}: cannot be read ({problem}); allowed: ASCII text. {_HINT}.") from None
     header = _read_header(path, lines)
     table = len(HEADER)
-    _check(len(lines) > table and lines[table] == ",".join(COLUMNS), path, table, lines, ",".join(COLUMNS))
+    plain, wide = ",".join(COLUMNS), ",".join([*COLUMNS, ALPHA])
+    _check(len(lines) > table and lines[table] in (plain, wide), path, table, lines, plain)
+    rows, alpha = range(table + 1, len(lines)), {}
+    if lines[table] == wide:
+        alpha = {row: bound for row in rows if (bound := _alpha(path, row, lines)) is not None}
+        _check(bool(alpha), path, table, lines, f"a bound in the column {ALPHA}, or no such column")
     try:
-        selection = _assemble(header, tuple(_read_row(path, row, lines) for row in range(table + 1, len(lines))))
+        verdicts = tuple(_read_row(path, row, lines) for row in rows)
+        bounds = {verdicts[row - table - 1].key: bound for row, bound in alpha.items()}
+        selection = dataclasses.replace(_assemble(header, verdicts), alpha=bounds)
         header_again = selection.header()
     except (KeyError, TypeError, ValueError, AttributeError, ParameterError) as problem:
         raise SelectionError(
@@ -66,6 +74,20 @@ def read_selection(path: Path | str, network_sha256: str | None = None) -> Selec
         error=SelectionError,
     )
     return selection
+
+
+def _alpha(path: Path, row: int, lines: list[str]) -> float | None:
+    """Cut the last cell of a line off, and read it; only an open image has a number there, above its other bound."""
+    line = lines[row]
+    lines[row], _, text = line.rpartition(",")
+    try:
+        value = float(text) if text else None
+    except ValueError:
+        value = math.nan
+    good = value is None or (math.isfinite(value) and repr(value) == text and ",open," in line)
+    require(good, f"{path}, line {row + 1}", line, f"a number or nothing in {ALPHA}, of an open image", _HINT,
+            error=SelectionError)  # fmt: skip
+    return value
 
 
 def _read_header(path: Path, lines: list[str]) -> dict[str, Any]:

@@ -39,6 +39,9 @@ COLUMNS: tuple[str, ...] = (
     "image_id", "index", "label", "status", "decided_by",
     "natural_margin", "attack_margin", "bound", "bound_method", "hardness",
 )  # fmt: skip
+ALPHA = "alpha_bound"
+"""A last column, there once alpha-CROWN was run on some open images: its lower bound of the smallest margin."""
+
 HEADER: tuple[str, ...] = ("format", "network", "settings", "normalization", "source", "counts", "packages")
 
 
@@ -57,6 +60,7 @@ class Selection:
     counts: Mapping[str, int]  # images by status, all four
     packages: Mapping[str, str | None]  # versions that the verdicts were computed with
     verdicts: tuple[Verdict, ...] = field(repr=False)  # `KEPT` only, by index
+    alpha: Mapping[str, float] = field(default_factory=dict, repr=False)  # key of an open image -> alpha-CROWN's bound
 
     @property
     def eps(self) -> float:
@@ -71,6 +75,18 @@ class Selection:
     def of(self, status: str) -> tuple[Verdict, ...]:
         """The kept verdicts of one status."""
         return tuple(verdict for verdict in self.verdicts if verdict.status == status)
+
+    def gap(self, verdict: Verdict) -> float:
+        """Lowest attack margin of an open image minus its best bound, alpha-CROWN's where known, in logits."""
+        hardness = verdict.hardness
+        assert hardness is not None
+        assert verdict.attack_margin is not None
+        return min(hardness, verdict.attack_margin - self.alpha.get(verdict.key, float("-inf")))
+
+    def proved_by_alpha(self, verdict: Verdict) -> bool | None:
+        """Whether alpha-CROWN proves an open image; None where it was not run."""
+        bound = self.alpha.get(verdict.key)
+        return None if bound is None else bound > self.settings["bounds"]["tolerance"]
 
     def header(self) -> dict[str, Any]:
         """The lines above the table, as JSON types."""
@@ -90,9 +106,14 @@ class Selection:
     def text(self) -> str:
         """The file: equal selections give equal bytes."""
         lines = [f"# {key}: {json.dumps(value, sort_keys=True)}" for key, value in self.header().items()]
-        lines.append(",".join(COLUMNS))
-        lines += (",".join(cell(getattr(verdict, name)) for name in COLUMNS) for verdict in self.verdicts)
+        lines.append(",".join([*COLUMNS, *([ALPHA] if self.alpha else [])]))
+        lines += (self.line(verdict) for verdict in self.verdicts)
         return "\n".join(lines) + "\n"
+
+    def line(self, verdict: Verdict) -> str:
+        """The row of one kept verdict."""
+        cells = [cell(getattr(verdict, name)) for name in COLUMNS]
+        return ",".join([*cells, cell(self.alpha.get(verdict.key))] if self.alpha else cells)
 
 
 def make_selection(
@@ -153,6 +174,16 @@ def write_selected(
     path = Path(path)
     require(bool(path.name), "selection file", str(path), "the path of a CSV file", error=SelectionError)
     selection = make_selection(network, verdicts, config, normalization, source, strong=strong)
+    put_selection(path, selection)
+    return selection
+
+
+def put_selection(path: Path, selection: Selection) -> None:
+    """Write `selection` to `path`, whole or not at all.
+
+    Raises:
+        SelectionError: a place that cannot be written.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -167,7 +198,6 @@ def write_selected(
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
-    return selection
 
 
 def cell(value: object) -> str:
