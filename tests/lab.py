@@ -139,17 +139,31 @@ class Page:
 
     def click(self, selector: str, number: int = 0) -> None:
         """A real click on an element."""
-        from selenium.webdriver.common.by import By
 
-        element = self.browser.find_elements(By.CSS_SELECTOR, selector)[number]
-        self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
-        element.click()
+        def act(element: Any) -> None:
+            self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+            element.click()
+
+        self._on(selector, number, act)
 
     def keys(self, selector: str, text: str) -> None:
         """Type into an element."""
+        self._on(selector, 0, lambda element: element.send_keys(text))
+
+    def _on(self, selector: str, number: int, act: Callable[[Any], object]) -> None:
+        """Do something with an element; pictures are drawn anew at any moment, so one that went is looked for again."""
+        from selenium.common.exceptions import StaleElementReferenceException
         from selenium.webdriver.common.by import By
 
-        self.browser.find_element(By.CSS_SELECTOR, selector).send_keys(text)
+        for last in (False, False, False, False, True):
+            try:
+                act(self.browser.find_elements(By.CSS_SELECTOR, selector)[number])
+            except (StaleElementReferenceException, IndexError):
+                if last:
+                    raise
+                time.sleep(0.2)
+            else:
+                return
 
     def press(self, text: str) -> None:
         """Press the button that says `text`."""

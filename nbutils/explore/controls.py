@@ -33,6 +33,7 @@ class Controls:
         self.pictures = {name: Picture(name) for name in PICTURES}
         names = desk.names()
         self.network = w.Dropdown(options=names, value=desk.network, description="network", layout=_wide(260))
+        self.path = w.Text(placeholder="or the path of an .onnx file", continuous_update=False, layout=_wide(200))
         self.compare = w.Dropdown(options=["none", *names], description="compare", layout=_wide(260))
         self.status = w.Dropdown(options=["all", *STATUSES], description="status", layout=_wide(180))
         self.find = w.Text(placeholder="find a class", layout=_wide(110), continuous_update=False)
@@ -79,7 +80,7 @@ class Controls:
             layout=w.Layout(width="306px", flex="0 0 auto", padding="0 0 0 8px", overflow="hidden"),
         )  # fmt: skip
         row = [self.basket, b["basket"], b["preview"], b["export"], self.as_code, self.show_log]
-        top = w.HBox([w.HTML("<b>nbutils explorer</b>"), self.network, self.compare])
+        top = w.HBox([w.HTML("<b>nbutils explorer</b>"), self.network, self.path, self.compare])
         middle = w.HBox([left, self.tabs, right], layout=w.Layout(align_items="flex-start"))
         whole = w.VBox([top, middle, w.VBox([w.HBox(row), self.text, self.log])])
         whole.add_class("nb-explorer")

@@ -26,6 +26,7 @@ from ..core import (
     MarginBounds,
     SelectionConfig,
     Verdict,
+    WorkbenchError,
     eps_from_255,
     require,
 )
@@ -144,8 +145,14 @@ class Desk:
 
     def set_network(self, network: str) -> None:
         """Look through another network, named or by path."""
+        known = set(self._networks)
         name = self._opened(network)
-        Session(self._networks[name], self.images, self.config)  # refuses images that do not fit
+        try:
+            Session(self._networks[name], self.images, self.config)  # refuses images that do not fit
+        except WorkbenchError:
+            if name not in known:
+                del self._networks[name]
+            raise
         self.network = name
         if self.compare == name:
             self.compare = None

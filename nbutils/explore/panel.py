@@ -47,6 +47,7 @@ class Panel:
     def _connect(self) -> None:
         on = self._guarded
         self.controls.network.observe(on(lambda c: self._look_through(c["new"])), "value")
+        self.controls.path.observe(on(lambda c: self._open_path(c["new"].strip())), "value")
         self.controls.compare.observe(on(lambda c: self._hold_beside(c["new"])), "value")
         for control in (self.controls.status, self.controls.find, self.controls.sort):
             control.observe(on(lambda _: self.show("strip")), "value")
@@ -167,6 +168,21 @@ class Panel:
 
     def _look_through(self, name: str) -> None:
         self.desk.set_network(name)
+        self.show()
+        self._at_once()
+
+    def _open_path(self, path: str) -> None:
+        """Look through a network that is not in onnx/; it joins the two lists."""
+        if not path:
+            return
+        self.desk.set_network(path)
+        names, c = self.desk.names(), self.controls
+        self._quiet = True
+        try:
+            c.network.options, c.network.value = names, self.desk.network
+            c.compare.options, c.compare.value = ["none", *names], self.desk.compare or "none"
+        finally:
+            self._quiet = False
         self.show()
         self._at_once()
 

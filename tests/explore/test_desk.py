@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,12 @@ from nbutils.explore import Cancelled, Desk, Job, Jobs, Panel
 
 def quick(name="job", work=lambda job: None):
     return Job(name, work)
+
+
+def resident():
+    """Megabytes of this process that are in memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1]) if Path("/proc/self/statm").exists() else 0
+    return pages * 4096 / 1e6
 
 
 def threads():
@@ -172,6 +180,23 @@ def test_a_preview_names_what_an_export_writes(panel, tmp_path):
     assert sorted(named) == sorted(report.files)
 
 
+def test_a_network_is_opened_by_its_path(panel, tmp_path):
+    original = panel.desk.session().network.path
+    copied = shutil.copy(original, tmp_path / "mine.onnx")
+    panel.controls.path.value = str(copied)
+    assert "normalisation of mine" in panel.screen.failure
+    assert "mine" not in panel.desk.names(), "what was refused leaves nothing"
+    shutil.copy(original.with_suffix(".json"), tmp_path / "mine.json")
+    panel.controls.path.value = f" {copied}"
+    assert not panel.screen.failure
+    assert panel.controls.network.value == panel.desk.network == "mine"
+    assert "mine" in panel.controls.compare.options
+    panel.controls.path.value = str(tmp_path / "missing.onnx")
+    assert "missing.onnx" in panel.screen.failure
+    assert panel.desk.network == "mine", "what was there stays"
+    assert panel.jobs.wait(60)
+
+
 def test_only_open_images_of_the_basket_are_exported(panel, tmp_path):
     panel.controls.eps.value = 1.0
     panel.settle()
@@ -188,7 +213,7 @@ def test_only_open_images_of_the_basket_are_exported(panel, tmp_path):
 
 
 def test_fifty_random_actions_end_where_a_fresh_panel_with_these_settings_is(panel):
-    rng = np.random.default_rng(7)
+    rng, before = np.random.default_rng(7), resident()
     for _ in range(50):
         act = rng.integers(0, 7)
         if act <= 1:
@@ -206,6 +231,7 @@ def test_fifty_random_actions_end_where_a_fresh_panel_with_these_settings_is(pan
     panel.cancel()
     assert panel.jobs.wait(60)
     assert not panel.screen.failure
+    assert resident() - before < 100, "megabytes"
     row, eps = panel.desk.row, panel.desk.eps_255
     panel.choose(row)
     assert panel.jobs.wait(60)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import nbformat
@@ -104,6 +105,41 @@ def test_everything_a_hand_can_do(page, tmp_path):
         "return document.querySelector('.nb-root:has([data-rival])').querySelectorAll('svg').length === 2",
         60,
     )
+    assert page.errors() == []
+
+
+PICK = (
+    "const s = document.querySelectorAll('select'); const n = [...s].findIndex(e => [...e.options]"
+    ".some(o => o.text === arguments[0])); s[n].value = arguments[0];"
+    "s[n].dispatchEvent(new Event('change', {bubbles: true})); return true"
+)
+"""Choose an option by its text, in the first list that has it."""
+
+
+def test_fifty_hands_at_random_and_a_cancelled_crown(page):
+    """Seeded clicks and keys; then CROWN on the large network, ended by a button, and the page still answers."""
+    page.run_all()
+    page.until("the strip", "return document.querySelectorAll('.nb-tile').length === 20")
+    rng = random.Random(3)
+    tile = 0
+    for _ in range(50):
+        act = rng.choice(["tile", "tile", "a", "b", "c", " ", "[", "]", ",", ".", "?", "tab"])
+        if act == "tile":
+            tile = rng.randrange(20)
+            page.click(f"[data-row='{tile}']")
+        elif act == "tab":
+            page.click(".widget-tab .lm-TabBar-tab", rng.randrange(6))
+        else:
+            page.keys(".nb-strip", act)
+    page.press("Cancel")
+    page.until("the last image clicked", f"return document.body.textContent.includes('image {tile}:')", 60)
+    page.browser.execute_script(PICK, "CIFAR100_resnet_large")
+    page.press("Bound")
+    page.until("CROWN at work", "return /running: crown, .*layer/.test(document.body.textContent)", 120)
+    page.press("Cancel")
+    page.until("an end of it", "return !/running: crown/.test(document.body.textContent)", 20)
+    page.click("[data-row='3']")
+    page.until("the page to answer", "return document.body.textContent.includes('image 3:')", 60)
     assert page.errors() == []
 
 

@@ -1,4 +1,4 @@
-"""The benchmark notebook in a real JupyterLab page, driven by headless Chromium: run all, press a thumbnail, export."""
+"""The benchmark notebook in a real JupyterLab page, by headless Chromium: run all, choose in the panel, export."""
 
 import json
 from pathlib import Path
@@ -35,20 +35,25 @@ def page(tmp_path):
 
 
 def test_choose_by_hand_and_export(page, tmp_path):
+    """The panel's basket is the choice: an open image put in by a key is exported when the last cell runs again."""
     page.run_all()
     page.wait("the export of the last cell", (tmp_path / "exported" / "manifest.json").is_file)
-    buttons = "[...document.querySelectorAll('button.widget-toggle-button')]"
-    count = page.until("the open images", f"const n = {buttons}.length; return n >= 2 ? n : 0")
-
     drawn = _exported(tmp_path)
     assert len(drawn) == 1
-    other = f"const b = {buttons}.find(b => !b.classList.contains('mod-active')); b.click(); return b.textContent"
-    index = int(page.browser.execute_script(other).split(":")[0])
-    expected = sorted([*drawn, index])
-    said = f"2 of {count} open images chosen: {', '.join(map(str, expected))}"
-    page.until(
-        "the choice", "return document.querySelector('.jp-Notebook').textContent.includes(arguments[0])", 30, said
+    page.until("the strip", "return document.querySelectorAll('.nb-tile').length === 20")
+    tiles = "[...document.querySelectorAll('.nb-tile')]"
+    chosen = page.browser.execute_script(
+        f"return {tiles}.filter(t => t.querySelector('.nb-basket')).map(t => t.dataset.row)"
     )
+    assert [int(row) for row in chosen] == drawn, "embedded images: the row is the index"
+    other = page.browser.execute_script(
+        f"return {tiles}.find(t => /open/.test(t.textContent) && !t.querySelector('.nb-basket')).dataset.row"
+    )
+    page.click(f"[data-row='{other}']")
+    page.until("the image clicked", f"return document.body.textContent.includes('image {other}:')")
+    page.keys(".nb-strip", " ")
+    expected = sorted([*drawn, int(other)])
+    page.until("a basket of two", "return /2 open go into/.test(document.body.textContent)", 30)
 
     row = (
         PANEL

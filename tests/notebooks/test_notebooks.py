@@ -60,7 +60,8 @@ def test_cells_call_and_do_not_define(cells):
 def test_a_question_stands_before_each_figure(cells):
     for before, cell in pairwise(cells):
         if "figure" in cell.metadata.get("tags", []):
-            assert "show(" in cell.source, f"{cell.id}: figures go through show(figure, finding)"
+            shown = "show(" in cell.source or "slide(" in cell.source
+            assert shown, f"{cell.id}: figures go through show(figure, finding) or slide(draw, ...)"
             followed = before.cell_type == "markdown" or "figure" in before.metadata.get("tags", [])
             assert followed, f"{cell.id}: no text before the figure"
 
