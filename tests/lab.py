@@ -152,13 +152,13 @@ class Page:
 
     def _on(self, selector: str, number: int, act: Callable[[Any], object]) -> None:
         """Do something with an element; pictures are drawn anew at any moment, so one that went is looked for again."""
-        from selenium.common.exceptions import StaleElementReferenceException
+        from selenium.common.exceptions import ElementNotInteractableException, StaleElementReferenceException
         from selenium.webdriver.common.by import By
 
         for last in (False, False, False, False, True):
             try:
                 act(self.browser.find_elements(By.CSS_SELECTOR, selector)[number])
-            except (StaleElementReferenceException, IndexError):
+            except (ElementNotInteractableException, StaleElementReferenceException, IndexError):
                 if last:
                     raise
                 time.sleep(0.2)

@@ -13,6 +13,10 @@ class Cancelled(Exception):
     """Raised inside a job that was cancelled, at the next place where it reports."""
 
 
+PAUSE = 0.25
+"""Seconds between two pieces of news of a job."""
+
+
 @dataclass(eq=False)
 class Job:
     """One piece of work. `work(job)` runs in the worker thread, reports, and returns nothing."""
@@ -24,6 +28,8 @@ class Job:
     progress: str = ""
     error: Exception | None = None
     seconds: float = 0.0
+    told: Callable[[Job], None] = lambda job: None  # called in the worker thread with news of its progress
+    _said: float = 0.0
     _cancel: threading.Event = field(default_factory=threading.Event)
 
     def cancel(self) -> None:
@@ -41,16 +47,19 @@ class Job:
         Raises:
             Cancelled: when it was cancelled meanwhile.
         """
-        self.progress = progress
+        self.progress, now = progress, time.monotonic()
         if self._cancel.is_set():
             raise Cancelled(self.name)
+        if progress and now - self._said > PAUSE:
+            self._said = now
+            self.told(self)
 
 
 class Jobs:
     """Runs jobs one after the other in a thread that lives only while there is work."""
 
     def __init__(self, changed: Callable[[Job | None], None] = lambda job: None) -> None:
-        """`changed` is called in the worker thread when a job begins, and with None when none is left."""
+        """`changed` is called in the worker thread when a job begins or reports, and with None when none is left."""
         self._queue: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -59,6 +68,7 @@ class Jobs:
 
     def start(self, job: Job) -> Job:
         """Queue `job`; returns it."""
+        job.told = self._changed
         with self._lock:
             self._queue.put(job)
             if self._thread is None:

@@ -58,6 +58,22 @@ def test_a_cancelled_job_ends_at_its_next_report_and_a_waiting_one_never_begins(
         first.report()
 
 
+def test_progress_is_told_while_a_job_runs_but_not_at_every_step():
+    said = []
+    jobs = Jobs(lambda job: said.append(None if job is None else job.progress))
+
+    def work(job):
+        for number in range(60):
+            job.report(f"step {number}")
+            time.sleep(0.01)
+
+    jobs.start(quick(work=work))
+    assert jobs.wait(10)
+    told = [text for text in said if text]
+    assert told[0] == "step 0"
+    assert 2 <= len(told) <= 6
+
+
 def test_a_failure_is_kept_and_the_next_job_runs():
     jobs = Jobs()
     first = jobs.start(quick("first", lambda job: 1 / 0))

@@ -123,6 +123,25 @@ def test_strip_and_keys(page, views):
     assert ask(page, "return models.strip.saved.at(-1).row") == 4, "from image 3"
 
 
+def test_the_strip_stays_where_it_is_and_keeps_the_keyboard_when_news_arrive(page, views):
+    view = copy.deepcopy(views["strip"])
+    view["data"]["tiles"] = [tile | {"row": n} for n, tile in enumerate(view["data"]["tiles"] * 20)]
+    ask(page, "models.strip.set('view', arguments[0])", view)
+    grid = "document.querySelector('#strip .nb-strip')"
+    ask(page, f"{grid}.focus(); {grid}.scrollTop = 400;")
+    page.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 50))")
+    view["data"]["tiles"][0]["status"] = "open"
+    ask(page, "models.strip.set('view', arguments[0])", view)
+    page.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 50))")
+    assert ask(page, f"return {grid}.scrollTop") == 400
+    assert ask(page, f"return document.activeElement === {grid}")
+    view["data"]["selected"] = 0
+    ask(page, "models.strip.set('view', arguments[0])", view)
+    page.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 50))")
+    assert ask(page, f"return {grid}.scrollTop") < 50, "another choice is brought into view"
+    ask(page, "models.strip.set('view', arguments[0])", views["strip"])
+
+
 def test_set(page, views):
     data = views["set"]["data"]
     for name, count in data["counts"].items():

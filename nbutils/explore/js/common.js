@@ -117,6 +117,7 @@ export function picture(draw) {
     function redraw() {
       const view = model.get("view");
       const frame = { width: model.get("width"), height: model.get("height") };
+      const focused = [...root.querySelectorAll("[tabindex]")].indexOf(root.getRootNode().activeElement);
       root.replaceChildren();
       root.dataset.state = view.state || "empty";
       const note = html("div", { class: "nb-note" }, [view.message || ""]);
@@ -125,6 +126,7 @@ export function picture(draw) {
         root.setAttribute("aria-label", `${view.message ? `${view.message}. ` : ""}${view.data.alt || ""}`);
         root.append(...draw(model, view.data, frame));
         tooltip(root);
+        if (focused >= 0) root.querySelectorAll("[tabindex]")[focused]?.focus({ preventScroll: true });
       } else root.setAttribute("aria-label", view.message || "nothing yet");
     }
     model.on("change:view", redraw);

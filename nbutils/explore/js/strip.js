@@ -3,6 +3,17 @@ import { html, pick, picture } from "./common.js";
 
 const KEYS = ["a", "b", "c", " ", "[", "]", ",", ".", "?"];
 
+let chosen = { row: -1, at: 0 };
+const places = new WeakMap(); // by model: how far its strip is scrolled, and which tile was chosen
+
+/** Report a tile once, though a hand's press arrives both as pointerup and as click. */
+function choose(model, grid, row) {
+  const now = performance.now();
+  if (row !== chosen.row || now - chosen.at > 400) pick(model, { row });
+  chosen = { row, at: now };
+  grid.focus();
+}
+
 export default picture((model, data) => {
   const { sheet, tiles } = data, side = 48;
   const grid = html("div", { class: "nb-strip", tabindex: 0, role: "listbox", "aria-label": `${tiles.length} images` });
@@ -21,7 +32,9 @@ export default picture((model, data) => {
         [mark ? `${mark.glyph} ${tile.status}` : "not settled"]),
     ]);
     if (tile.basket) item.append(html("div", { class: "nb-basket", title: "in the basket" }, ["\u2605"]));
-    item.addEventListener("click", () => { grid.focus(); pick(model, { row: tile.row }); });
+    // the strip may be drawn anew between press and release: the release is on the tile that is there then
+    item.addEventListener("pointerup", () => choose(model, grid, tile.row));
+    item.addEventListener("click", () => choose(model, grid, tile.row));
     shown.append(item);
   });
   grid.append(shown);
@@ -37,10 +50,18 @@ export default picture((model, data) => {
   });
   const counts = Object.entries(data.counts).filter(([, n]) => n).map(([name, n]) => html("span", { class: "nb-count" },
     [`${data.look.status[name].glyph} ${n} ${name}`]));
-  requestAnimationFrame(() => {
-    const chosen = grid.querySelector(".nb-selected");
-    if (chosen) chosen.scrollIntoView({ block: "nearest" });
-    if (data.focus) grid.focus({ preventScroll: true });
+  const seen = places.get(model) || { top: 0, selected: null };
+  places.set(model, seen);
+  grid.addEventListener("scroll", () => { seen.top = grid.scrollTop; });
+  queueMicrotask(() => { // once it stands in the page: where it was scrolled to, and the chosen tile where that is another one
+    grid.scrollTop = seen.top;
+    const selected = grid.querySelector(".nb-selected");
+    if (selected && seen.selected !== data.selected) {
+      const top = selected.offsetTop - grid.offsetTop, bottom = top + selected.offsetHeight;
+      if (top < grid.scrollTop) grid.scrollTop = top;
+      else if (bottom > grid.scrollTop + grid.clientHeight) grid.scrollTop = bottom - grid.clientHeight;
+    }
+    seen.selected = data.selected;
   });
   return [grid, html("div", { class: "nb-legend" }, counts.length ? counts : ["nothing settled yet"])];
 });
