@@ -154,6 +154,9 @@ class Panel:
                     ",": partial(self._replay, -1), ".": partial(self._replay, 1),
                 }  # fmt: skip
                 presses[what["key"]]()
+        elif "within" in what:
+            kind, low, high = what["within"]
+            self.screen.filter_by((str(kind), float(low), float(high)))
         elif "step" in what:
             self.step = int(what["step"])
 

@@ -28,6 +28,7 @@ class Screen:
 
     def __init__(self, desk: Desk, controls: Controls, jobs: Jobs) -> None:
         self.desk, self.controls, self.jobs = desk, controls, jobs
+        self.within: tuple[str, float, float] | None = None  # margin or hardness, from, to: a filter of the strip
         self.failure = ""  # what went wrong last, shown until the next action
         self._look = views.look()
         self._sheet = views.sheet(desk.images.take(range(min(SHOWN, len(desk.images)))))
@@ -61,6 +62,12 @@ class Screen:
             rows = [row for row in rows if desk.images.keys[row] in keys]
         if text := self.controls.find.value.strip().lower():
             rows = [row for row in rows if text in desk.images.name_of(int(desk.images.labels[row])).lower()]
+        if self.within is not None:
+            kind, low, high = self.within
+            margins = {row: settled[desk.images.keys[row]] for row in rows if desk.images.keys[row] in settled}
+            value = {row: v.natural_margin if kind == "margin" else _hardness(v) for row, v in margins.items()}
+            slack = 1e-5 * max(1.0, abs(low), abs(high))  # the browser's ends are rounded
+            rows = [row for row in rows if row in value and low - slack <= value[row] <= high + slack]
         if self.controls.sort.value == "margin":
             rows.sort(key=lambda row: float(desk.session().margins.smallest[row]))
         elif self.controls.sort.value == "hardness":  # the open ones first, the hardest before all
@@ -69,7 +76,11 @@ class Screen:
             "sheet": self._sheet,
             "alt": "images",
         }
-        return self._ready(data, "", "" if rows else "no image fits the filter")
+        said = "" if rows else "no image fits the filter"
+        if self.within is not None:
+            kind, low, high = self.within
+            said = f"only {kind} from {low:.2f} to {high:.2f}; click the bar in Set again to see all"
+        return self._ready(data, "", said)
 
     def _ladder(self) -> dict[str, Any]:
         desk = self.desk
@@ -125,7 +136,15 @@ class Screen:
 
     def _set(self) -> dict[str, Any]:
         settled = list(self.desk.settled().values())
-        return self._ready(views.set_data(settled, len(self.desk.images)) if settled else None, _WHAT["set"])
+        if not settled:
+            return self._ready(None, _WHAT["set"])
+        data = views.set_data(settled, len(self.desk.images))
+        return self._ready(data | {"within": views.plain(self.within)}, "")
+
+    def filter_by(self, within: tuple[str, float, float]) -> None:
+        """Show only images whose margin or hardness lies in a range; the same range once more shows all."""
+        self.within = None if self.within is not None and self.within[:2] == within[:2] else within
+        self.show("strip", "set")
 
     def _basket(self) -> None:
         desk = self.desk

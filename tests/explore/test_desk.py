@@ -213,6 +213,23 @@ def test_a_network_is_opened_by_its_path(panel, tmp_path):
     assert panel.jobs.wait(60)
 
 
+def test_a_bar_filters_the_strip_and_once_more_shows_all(panel):
+    panel.settle()
+    assert panel.jobs.wait(180)
+    data = panel.pictures["set"].view["data"]
+    for kind, edges, counts in (
+        ("margin", data["edges"], [sum(data["bins"][s][n] for s in data["bins"]) for n in range(8)]),
+        ("hardness", data["hardness"]["edges"], data["hardness"]["counts"]),
+    ):
+        number = next(n for n, count in enumerate(counts) if count)
+        picked = {"within": [kind, edges[number], edges[number + 1]]}
+        panel.pictures["set"].picked = picked | {"count": 1}
+        assert len(panel.pictures["strip"].view["data"]["tiles"]) == counts[number]
+        assert f"only {kind} from" in panel.pictures["strip"].view["message"]
+        panel.pictures["set"].picked = picked | {"count": 2}
+        assert len(panel.pictures["strip"].view["data"]["tiles"]) == 20
+
+
 def test_only_open_images_of_the_basket_are_exported(panel, tmp_path):
     panel.controls.eps.value = 1.0
     panel.settle()

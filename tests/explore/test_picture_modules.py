@@ -149,6 +149,11 @@ def test_set(page, views):
         assert bar.endswith(str(count))
     ask(page, "document.querySelector(\"#set [data-status='open']\").dispatchEvent(new Event('click'))")
     assert ask(page, "return models.set.saved.at(-1).status") == "open"
+    bars = "document.querySelectorAll(\"#set [data-kind='margin']\")"
+    ask(page, f"{bars}[0].dispatchEvent(new Event('click'))")
+    kind, low, high = ask(page, "return models.set.saved.at(-1).within")
+    assert kind == "margin"
+    assert [low, high] == data["edges"][:2]
 
 
 def test_image_tells_levels_and_box_under_the_pointer(page, views):

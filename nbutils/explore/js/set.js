@@ -4,20 +4,28 @@ import { bottomAxis, label, pick, picture, scale, svg } from "./common.js";
 const LEFT = 130, RIGHT = 20;
 
 export default picture((model, data, frame) => {
+  /** A bar of a distribution; a click shows its images only, another one all again. */
+  function bar(kind, from, to, text, attributes) {
+    const chosen = data.within && data.within[0] === kind && data.within[1] === from;
+    const drawn = svg("rect", { ...attributes, class: chosen ? "nb-bar nb-chosen" : "nb-bar", tabindex: 0, role: "button",
+      "data-kind": kind, "data-from": from, "aria-label": `show ${text}`, "data-tip": `${text}; click to show these only` });
+    drawn.addEventListener("click", () => pick(model, { within: [kind, from, to] }));
+    return drawn;
+  }
   const { width } = frame, names = Object.keys(data.counts), most = Math.max(1, ...Object.values(data.counts));
   const x = scale(0, most, LEFT, width - RIGHT - 60);
   const parts = [label(8, 18, data.alt, { class: "nb-text nb-title" })];
   names.forEach((name, number) => {
     const y = 34 + number * 30, look = data.look.status[name], count = data.counts[name];
-    const bar = svg("g", { class: "nb-row", tabindex: 0, role: "button", "data-status": name, "aria-label": `show ${count} ${name}`,
+    const row = svg("g", { class: "nb-row", tabindex: 0, role: "button", "data-status": name, "aria-label": `show ${count} ${name}`,
       "data-tip": `${count} of ${data.total} images are ${name}; click to show them` }, [
       svg("rect", { x: 0, y, width, height: 30, class: "nb-hit" }),
       label(LEFT - 8, y + 20, `${look.glyph} ${name}`, { "text-anchor": "end" }),
       svg("rect", { x: LEFT, y: y + 5, width: Math.max(1, x(count) - LEFT), height: 20, fill: look.color }),
       label(x(count) + 6, y + 20, String(count)),
     ]);
-    bar.addEventListener("click", () => pick(model, { status: name }));
-    parts.push(bar);
+    row.addEventListener("click", () => pick(model, { status: name }));
+    parts.push(row);
   });
   const top = 184, bottom = 320, edges = data.edges;
   const bx = scale(edges[0], edges[edges.length - 1], LEFT, width - RIGHT);
@@ -29,8 +37,9 @@ export default picture((model, data, frame) => {
     let base = 0;
     for (const name of names) {
       const count = data.bins[name][bin];
-      if (count) parts.push(svg("rect", { x: bx(edges[bin]) + 1, width: bx(edge) - bx(edges[bin]) - 2, y: by(base + count),
-        height: by(base) - by(base + count), fill: data.look.status[name].color, "data-tip": `${count} ${name}` }));
+      if (count) parts.push(bar("margin", edges[bin], edge, `${count} ${name}`, { x: bx(edges[bin]) + 1,
+        width: bx(edge) - bx(edges[bin]) - 2, y: by(base + count), height: by(base) - by(base + count),
+        fill: data.look.status[name].color }));
       base += count;
     }
   });
@@ -41,8 +50,9 @@ export default picture((model, data, frame) => {
     parts.push(label(8, 374, "hardness of the open images", { class: "nb-text nb-title" }));
     parts.push(bottomAxis(hx, hard.edges[0], hard.edges[hard.edges.length - 1], floor, 384, "lowest attack minus best bound, logits"));
     hard.counts.forEach((count, bin) => {
-      if (count) parts.push(svg("rect", { x: hx(hard.edges[bin]) + 1, width: Math.max(2, hx(hard.edges[bin + 1]) - hx(hard.edges[bin]) - 2),
-        y: hy(count), height: floor - hy(count), fill: data.look.status.open.color, "data-tip": `${count} open` }));
+      if (count) parts.push(bar("hardness", hard.edges[bin], hard.edges[bin + 1], `${count} open`, { x: hx(hard.edges[bin]) + 1,
+        width: Math.max(2, hx(hard.edges[bin + 1]) - hx(hard.edges[bin]) - 2), y: hy(count), height: floor - hy(count),
+        fill: data.look.status.open.color }));
     });
   }
   return [svg("svg", { viewBox: `0 0 ${width} ${hard.counts.length ? 510 : 360}`, width: "100%", class: "nb-svg" }, parts)];
