@@ -19,7 +19,7 @@ demo: $(READY)  ## the main job on the twenty embedded images: report, propertie
 		--out runs/demo/benchmark.ipynb --report runs/demo/report.html --pictures runs/demo/pictures
 	@echo "report runs/demo/report.html, instances vnnlib/demo"
 
-test: $(READY)  ## the test suite (about fifteen minutes on two cores; .venv/bin/python -m pytest -n 2 on quiet ones)
+test: $(READY)  ## the test suite (962 s on two shared cores)
 	$(RUN) -m pytest
 
 test-all: $(READY)  ## the test suite and the slow tests
@@ -34,7 +34,7 @@ explore: $(READY)  ## the explorer as a page of its own, served by voila
 handout: $(READY)  ## the lessons for a class, without solutions and with them, in runs/handout
 	$(RUN) -m nbutils handout runs/handout
 
-book: $(READY)  ## lessons, notebooks, guide and reference as one static site in runs/book/html (about six minutes)
+book: $(READY)  ## lessons, notebooks, guide and reference as one static site in runs/book/html; runs seven notebooks
 	$(RUN) docs/book/build.py runs/book
 
 lint: $(READY)  ## ruff and mypy

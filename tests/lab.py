@@ -28,11 +28,15 @@ needs_chromium = pytest.mark.skipif(
 )
 
 
+def _places(home: Path) -> dict[str, str]:
+    """Environment that keeps Jupyter's files below `home`."""
+    return {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
+
+
 @contextlib.contextmanager
 def server(folder: Path, home: Path, *command: str) -> Iterator[str]:
     """Address of a JupyterLab (or of what `command` starts) that serves `folder` and keeps its files in `home`."""
-    places = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
-    places |= {"IPYTHONDIR": str(home / "ipython"), "JUPYTERLAB_SETTINGS_DIR": str(home / "settings")}
+    places = _places(home) | {"IPYTHONDIR": str(home / "ipython"), "JUPYTERLAB_SETTINGS_DIR": str(home / "settings")}
     words = [
         sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0", "--ServerApp.ip=127.0.0.1",
         f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder}", "--expose-app-in-browser",
@@ -72,10 +76,9 @@ def voila(notebook: Path, home: Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    places = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
     words = [sys.executable, "-m", "voila", str(notebook), "--no-browser", f"--port={port}", "--template=lab"]
     log = (home / "voila.log").open("wb")
-    running = subprocess.Popen(words, env={**os.environ, **places}, stdout=log, stderr=log)
+    running = subprocess.Popen(words, env={**os.environ, **_places(home)}, stdout=log, stderr=log)
     try:
         for _ in range(450):
             assert running.poll() is None, "voila did not start"

@@ -13,9 +13,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from ..core import require
+from ..core import NetworkError, require, stream
 from .onnx_files import parse, ports, read_bytes
-from .opening import Network, open_data
+from .opening import PARITY, Network, open_data
 
 Layer = tuple[str, list[str], dict[str, Any]]
 """Operator, inputs, attributes."""
@@ -30,7 +30,9 @@ def columns(network: Network, classes: Sequence[int]) -> Network:
     _check(network, classes)
     model = parse(read_bytes(network.path), network.path)
     if (shortened := _shorter_gemm(model, list(classes))) is not None:
-        return _opened(shortened, network)
+        few = _opened(shortened, network)
+        _same_logits(network, few, list(classes))
+        return few
     chosen = np.zeros((network.classes, len(classes)), dtype=np.float32)
     chosen[list(classes), range(len(classes))] = 1
     weights = numpy_helper.from_array(chosen, "chosen_classes")
@@ -51,6 +53,18 @@ def best_against(network: Network, group: Sequence[int], rival: int) -> Network:
         ("Concat", ["layer_1", "layer_2"], {"axis": 1}),
     ]
     return _with(network, nodes, indices)
+
+
+def _same_logits(network: Network, few: Network, classes: list[int]) -> None:
+    """Hold `few`, whose weights were changed, against the whole network as onnxruntime evaluates both."""
+    probes = stream("columns").standard_normal((4, *network.input_shape)).astype(np.float32)
+    wanted, found = network.judge(probes), few.judge(probes)
+    away = float(np.abs(wanted[:, classes] - found).max())
+    limit = PARITY * max(1.0, float(np.abs(wanted).max()))
+    where, allowed = f"{network.path}: logits of {classes}", f"within {limit:.1e} of the whole network's"
+    require(
+        away <= limit, where, f"{away:.1e} away", allowed, "Its last Gemm was shortened wrongly", error=NetworkError
+    )
 
 
 def _check(network: Network, classes: Sequence[int]) -> None:

@@ -86,6 +86,9 @@ def test_trajectories_and_plane_replay_together(page, views):
         assert int(walked) == step
     ask(page, "models.trajectories.set('step', 2)")
     assert "step 2: " in ask(page, said)
+    for _ in range(5):  # drawn anew, as while an attack runs: one listener stays
+        ask(page, "models.trajectories.set('view', { ...models.trajectories.get('view') })")
+    assert ask(page, "return models.trajectories.heard['change:step'].length") == 1
     lit = "return [...document.querySelectorAll('#trajectories .nb-lit')].map(e => e.dataset.restart)"
     over = "document.querySelectorAll('#trajectories .nb-curve [data-restart]')[1]" \
         ".dispatchEvent(new Event('pointerover', { bubbles: true }))"  # fmt: skip

@@ -8,7 +8,7 @@ import toys
 
 from nbutils.bounds import margin_bounds
 from nbutils.core import METHODS, BoundsConfig, Box, NetworkError, ParameterError
-from nbutils.networks import best_against, columns, open_network
+from nbutils.networks import best_against, columns, open_network, restricted
 
 BUILDERS = {"mlp": lambda folder: toys.random_mlp(folder, 3), "resnet": toys.tiny_resnet}
 
@@ -29,6 +29,13 @@ def test_columns_are_the_networks_own(network):
     assert few.classes == 2
     np.testing.assert_allclose(few.judge(x), network.judge(x)[:, [3, 1]], atol=1e-6)
     np.testing.assert_allclose(few.logits(x), network.logits(x)[:, [3, 1]], atol=1e-6)
+
+
+def test_a_gemm_shortened_wrongly_is_refused(two_neuron, monkeypatch):
+    shorten = restricted._shorter_gemm
+    monkeypatch.setattr(restricted, "_shorter_gemm", lambda model, classes: shorten(model, classes[::-1]))
+    with pytest.raises(NetworkError, match="within .* of the whole network's. Its last Gemm was shortened wrongly"):
+        columns(two_neuron, [0, 1])
 
 
 def test_best_of_a_group(network):

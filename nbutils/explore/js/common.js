@@ -114,9 +114,12 @@ export function picture(draw) {
     el.classList.add("nb-picture");
     const root = html("div", { class: "nb-root", role: "img" });
     el.append(root);
+    let ends = []; // what a drawing has to undo before the next one: its listeners on the model
     function redraw() {
+      ends.forEach((end) => end());
+      ends = [];
       const view = model.get("view");
-      const frame = { width: model.get("width"), height: model.get("height") };
+      const frame = { width: model.get("width"), height: model.get("height"), ends };
       const focused = [...root.querySelectorAll("[tabindex]")].indexOf(root.getRootNode().activeElement);
       root.replaceChildren();
       root.dataset.state = view.state || "empty";
@@ -131,7 +134,7 @@ export function picture(draw) {
     }
     model.on("change:view", redraw);
     redraw();
-    return () => model.off("change:view", redraw);
+    return () => { ends.forEach((end) => end()); model.off("change:view", redraw); };
   }
   return { render };
 }

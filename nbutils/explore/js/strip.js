@@ -33,7 +33,7 @@ export default picture((model, data) => {
     ]);
     if (tile.basket) item.append(html("div", { class: "nb-basket", title: "in the basket" }, ["\u2605"]));
     // the strip may be drawn anew between press and release: the release is on the tile that is there then
-    item.addEventListener("pointerup", () => choose(model, grid, tile.row));
+    item.addEventListener("pointerup", (event) => { if (event.button === 0) choose(model, grid, tile.row); });
     item.addEventListener("click", () => choose(model, grid, tile.row));
     shown.append(item);
   });

@@ -89,6 +89,7 @@ export default picture((model, data, frame) => {
   };
   slider.addEventListener("input", () => { show(Number(slider.value)); pick(model, { step: Number(slider.value) }); });
   model.on("change:step", moved);
+  frame.ends.push(() => model.off("change:step", moved));
   holder.addEventListener("pointerover", (event) => {
     const restart = event.target.dataset ? event.target.dataset.restart : undefined;
     holder.querySelectorAll("[data-restart]").forEach((part) =>
