@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from .composed_intervals import ROUNDING, ComposedIntervals, Interval
 from .crops import Crop
+from .relu_graph import sources
 
 _Part = Crop | Tensor  # image layers as crops, others whole: [T, ...] for T tangents
 
@@ -60,8 +61,11 @@ class AffineIntervals:
 
     def cost(self, node: fx.Node) -> int:
         """Multiplications in `node` for one point."""
-        layered = self.graph.calls(node, (nn.Conv2d, nn.Linear))
-        return self.size(node) * self.graph.called(node).weight[0].numel() if layered else 0
+        if not self.graph.calls(node, (nn.Conv2d, nn.Linear)):
+            return 0
+        layer = self.graph.called(node)
+        assert isinstance(layer, nn.Conv2d | nn.Linear)
+        return self.size(node) * layer.weight[0].numel()
 
     def _known(self, node: fx.Node) -> bool:
         if not self.graph.calls(node, (nn.Conv2d, nn.Linear, nn.ReLU, nn.Flatten)):
@@ -123,22 +127,23 @@ class Sweep:
         """Value of the affine map at the box's centre, at the input of ReLU number `layer`."""
         values = {self._graph.inputs[0]: self._center}
         for node in self._graph.nodes[: self._end(layer)]:
-            parts = [values[part] for part in node.args]
+            parts = [values[part] for part in sources(node)]
             if node in self._slopes:
                 values[node] = parts[0] * self._slopes[node] + self._shifts[node]
             elif parts:
                 values[node] = parts[0] + parts[1] if self._graph.adds(node) else self._graph.called(node)(*parts)
-        return values[self._graph.relus[layer].args[0]]
+        return values[self._query(layer)]
 
     def _moved(self, layer: int, total: Tensor) -> Tensor:
         """How far the affine map moves the input of ReLU number `layer` over the box, added to the zeros `total`."""
-        end, query = self._end(layer), self._graph.relus[layer].args[0]
+        end, query = self._end(layer), self._query(layer)
         if not self._tangents:
-            self._tangents = [{self._graph.inputs[0]: tile} for tile in _tiles(self._radius)]
+            of_input = self._graph.inputs[0]
+            self._tangents = [{of_input: tile} for tile in _tiles(self._radius)]
         for number, known in enumerate(self._tangents):
             for node in self._graph.nodes[self._passed : end]:
                 if node.op != "placeholder":
-                    known[node] = self._tangent(node, [known[part] for part in node.args])
+                    known[node] = self._tangent(node, [known[part] for part in sources(node)])
             found = known[query]
             part, values = (found.of(total), found.values) if isinstance(found, Crop) else (total, found)
             part += values.abs().sum(0, keepdim=True)
@@ -152,9 +157,15 @@ class Sweep:
         if node in self._slopes:
             return first.times(self._slopes[node]) if isinstance(first, Crop) else first * self._slopes[node]
         if self._graph.adds(node):
-            return first.plus(parts[1]) if isinstance(first, Crop) else first + parts[1]
+            second = parts[1]  # of the same kind: both are images, or both are not
+            if isinstance(first, Crop) and isinstance(second, Crop):
+                return first.plus(second)
+            assert isinstance(first, Tensor)
+            assert isinstance(second, Tensor)
+            return first + second
         called = self._graph.called(node)
         if isinstance(called, nn.Conv2d):
+            assert isinstance(first, Crop)
             return first.convolved(called)
         values = first.whole() if isinstance(first, Crop) else first
         return F.linear(values, called.weight) if isinstance(called, nn.Linear) else called(values)
@@ -163,7 +174,7 @@ class Sweep:
         """How far the errors of the ReLUs before move the input of ReLU number `layer`."""
         if layer not in self._inner_errors:
             found = self._network.composed.spread(layer, self._errors[:layer], torch.zeros_like(self._center))
-            self._inner_errors[layer] = self._spread(self._graph.relus[layer].args[0]) if found is None else found
+            self._inner_errors[layer] = self._spread(self._query(layer)) if found is None else found
         return self._inner_errors[layer]
 
     def _spread(self, node: fx.Node) -> Tensor:
@@ -172,7 +183,7 @@ class Sweep:
             return self._errors[self._graph.relus.index(node)]
         if node in self._graph.inputs:
             return torch.zeros_like(self._center)
-        parts = [self._spread(part) for part in node.args]
+        parts = [self._spread(part) for part in sources(node)]
         if self._graph.adds(node):
             return parts[0] + parts[1]
         called = self._graph.called(node)
@@ -180,12 +191,16 @@ class Sweep:
             return F.linear(parts[0], called.weight.abs())
         if not isinstance(called, nn.Conv2d):
             return called(parts[0])
-        numbers = (called.stride, called.padding, called.dilation, called.groups)
-        return F.conv2d(parts[0], called.weight.abs(), None, *numbers)
+        stride, padding, dilation = called.stride, called.padding, called.dilation
+        return F.conv2d(parts[0], called.weight.abs(), None, stride, padding, dilation, called.groups)
 
     def _end(self, layer: int) -> int:
         """Number of nodes up to the input of ReLU number `layer`."""
-        return self._graph.nodes.index(self._graph.relus[layer].args[0]) + 1
+        return self._graph.nodes.index(self._query(layer)) + 1
+
+    def _query(self, layer: int) -> fx.Node:
+        """The node that ReLU number `layer` reads."""
+        return sources(self._graph.relus[layer])[0]
 
     def _needed(self, nodes: Iterable[fx.Node], end: int) -> list[fx.Node]:
         """Those of the first `end` nodes whose values a later one reads."""

@@ -14,6 +14,9 @@ from .operator_site import Site
 class Bent(nn.Module):
     """`slope` x + (1 - `slope`) relu(x): PReLU."""
 
+    slope: Tensor
+    rest: Tensor
+
     def __init__(self, slope: Tensor) -> None:
         super().__init__()
         self.relu = nn.ReLU()
@@ -36,6 +39,7 @@ class Clipped(nn.Module):
         if self.scale != 1:
             x = x * self.scale
         if self.low is None:
+            assert self.high is not None
             return self.high - self.relu(self.high - self.shift - x)
         above = self.relu(x + (self.shift - self.low))
         if self.high is None:
@@ -46,6 +50,8 @@ class Clipped(nn.Module):
 class Extreme(nn.Module):
     """The larger (`sign` 1) or smaller (-1) of two values, or of one and a constant, element by element."""
 
+    constant: Tensor | None
+
     def __init__(self, constant: Tensor | None, sign: int) -> None:
         super().__init__()
         self.relu, self.sign = nn.ReLU(), sign
@@ -53,6 +59,7 @@ class Extreme(nn.Module):
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         y = self.constant if other is None else other
+        assert y is not None  # one of the two is given
         if self.sign > 0:
             return self.relu(x - y) + y
         return y - self.relu(y - x)
@@ -81,8 +88,10 @@ def clip(site: Site) -> nn.Module | None:
         return Clipped(0.0, 1.0, float(layer.alpha), float(layer.beta))
     if site.kind == "Hardtanh":
         return Clipped(float(layer.min_val), float(layer.max_val))
-    ends = [None if end is None else float(end) for end in (layer.min_val, layer.max_val)]
-    return None if ends == [None, None] or (None not in ends and ends[0] > ends[1]) else Clipped(*ends)
+    low, high = (None if end is None else float(end) for end in (layer.min_val, layer.max_val))
+    if (low is None and high is None) or (low is not None and high is not None and low > high):
+        return None
+    return Clipped(low, high)
 
 
 class Swished(nn.Module):
@@ -110,7 +119,7 @@ def extreme(site: Site) -> nn.Module | None:
     if constant is None and len(shapes) > 1:
         return None  # which of the two is spread out would depend on the order
     if constant is not None:
-        if torch.broadcast_shapes(site.x.shape, constant.shape) != site.x.shape:
+        if site.x is None or torch.broadcast_shapes(site.x.shape, constant.shape) != site.x.shape:
             return None
         constant = constant.detach().clone()
     return Extreme(constant, 1 if site.layer._op_type == "Max" else -1)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from .relu_graph import ReluGraph
+from .relu_graph import ReluGraph, sources
 
 Interval = tuple[Tensor, Tensor]
 
@@ -61,10 +61,11 @@ class ComposedIntervals:
         if self._paths[self.graph.relus[layer]] is None:
             return None
         ranges = [(low.relu(), up.relu()) for low, up in before[:layer]]
-        sources = [*self.graph.relus[:layer], *self.graph.inputs]
-        centres = {node: (low + up) / 2 for node, (low, up) in zip(sources, [*ranges, box], strict=True)}
-        centre = self._value(self.graph.relus[layer].args[0], centres)
+        known = [*self.graph.relus[:layer], *self.graph.inputs]
+        centres = {node: (low + up) / 2 for node, (low, up) in zip(known, [*ranges, box], strict=True)}
+        centre = self._value(self._query(layer), centres)
         radius = self.spread(layer, [(up - low) / 2 for low, up in ranges], (box[1] - box[0]) / 2)
+        assert radius is not None  # it has paths
         radius = radius * (1 + ROUNDING) + centre.abs() * (ROUNDING / 10)
         return centre - radius, centre + radius
 
@@ -75,31 +76,34 @@ class ComposedIntervals:
             radii: how far each output of the ReLUs before moves, in their order.
             of_input: how far each input of the network moves, [1, C, H, W].
         """
-        relu = self.graph.relus[layer]
-        paths, query = self._paths[relu], relu.args[0]
+        paths, query = self._paths[self.graph.relus[layer]], self._query(layer)
         if paths is None:
             return None
         moves = dict(zip(self.graph.relus, radii, strict=False)) | dict.fromkeys(self.graph.inputs, of_input)
-        size = self._value(query.args[0], moves).shape[2:]
+        size = self._value(sources(query)[0], moves).shape[2:]
         total = torch.zeros_like(self._value(query, moves))
         for path in paths:
-            _add_radius(total, self.graph.called(query), path, moves[path.source], size)
+            _add_radius(total, self.graph.convolution(query), path, moves[path.source], size)
         return total
 
     def values(self, x: Tensor) -> list[Tensor]:
         """Inputs of the ReLUs at the point `x` [1, C, H, W], in their order."""
         found = self.graph.values(x)
-        return [found[node.args[0]] for node in self.graph.relus]
+        return [found[sources(node)[0]] for node in self.graph.relus]
+
+    def _query(self, layer: int) -> fx.Node:
+        """The node that ReLU number `layer` reads."""
+        return sources(self.graph.relus[layer])[0]
 
     def _paths_to(self, relu: fx.Node) -> list[_Path] | None:
-        query = relu.args[0]
+        query = sources(relu)[0]
         if not self._plain(query):
             return None
-        before = query.args[0]
+        before = sources(query)[0]
         if before in self.graph.relus or before in self.graph.inputs:
             return None  # nothing to compose: IBP is as good
         try:
-            return list(self._expand(before, self.graph.called(query).weight))
+            return list(self._expand(before, self.graph.convolution(query).weight))
         except _NoPath:
             return None
 
@@ -110,13 +114,13 @@ class ComposedIntervals:
             yield _Path(node, identity[..., None, None], 1, 0)
             return
         if self.graph.adds(node):
-            for part in node.args:
+            for part in sources(node):
                 yield from self._expand(part, reader)
             return
         if not self._plain(node):
             raise _NoPath
-        conv, before = self.graph.called(node), node.args[0]
-        stride, padding = conv.stride[0], conv.padding[0]
+        conv, before = self.graph.convolution(node), sources(node)[0]
+        stride, padding = conv.stride[0], _padding(conv)
         if before in self.graph.relus or before in self.graph.inputs:
             yield _Path(before, conv.weight, stride, padding)
             return
@@ -129,16 +133,17 @@ class ComposedIntervals:
     def _value(self, node: fx.Node, known: dict[fx.Node, Tensor]) -> Tensor:
         if node in known:
             return known[node]
-        values = [self._value(part, known) for part in node.args]
-        return sum(values[1:], values[0]) if self.graph.adds(node) else self.graph.called(node)(*values)
+        values = [self._value(part, known) for part in sources(node)]
+        return values[0] + values[1] if self.graph.adds(node) else self.graph.called(node)(*values)
 
-    def _plain(self, node: object) -> bool:
+    def _plain(self, node: fx.Node) -> bool:
         """Whether `node` is a convolution with equal strides and zero padding, of all channels at once."""
         if not self.graph.calls(node, nn.Conv2d):
             return False
-        conv = self.graph.called(node)
-        numbers = isinstance(conv.padding, tuple) and conv.padding_mode == "zeros"
-        even = numbers and len({*conv.stride}) == len({*conv.padding}) == len({*conv.kernel_size}) == 1
+        conv = self.graph.convolution(node)
+        if not isinstance(conv.padding, tuple) or conv.padding_mode != "zeros":
+            return False
+        even = len({*conv.stride}) == len({*conv.padding}) == len({*conv.kernel_size}) == 1
         return even and conv.groups == 1 and conv.dilation == (1, 1)
 
 
@@ -156,7 +161,7 @@ def _add_radius(total: Tensor, query: nn.Conv2d, path: _Path, radius: Tensor, si
     if not alive.any():
         return
     moving, weight = radius[:, alive], path.weight[:, alive]
-    kernel, stride, padding = query.kernel_size[0], query.stride[0], query.padding[0]
+    kernel, stride, padding = query.kernel_size[0], query.stride[0], _padding(query)
     taps = torch.einsum("ochw,cikl->hwoikl", query.weight, weight)
     reach = weight.shape[2]
     step = stride * path.stride
@@ -180,7 +185,14 @@ def _add_radius(total: Tensor, query: nn.Conv2d, path: _Path, radius: Tensor, si
             total[:, :, rows.start : rows.stop, columns.start : columns.stop] += part
 
 
-def _groups(outputs: int, inputs: int, kernel: int, stride: int, padding: int) -> Iterator[tuple[range, range]]:
+def _padding(conv: nn.Conv2d) -> int:
+    """Padding of a convolution that has the same number on all sides."""
+    return int(conv.padding[0])
+
+
+def _groups(
+    outputs: int, inputs: int, kernel: int, stride: int, padding: int
+) -> Iterator[tuple[range, tuple[int, int]]]:
     """Runs of outputs of a convolution in one dimension with the kernel taps that fall inside its input."""
     start = 0
     inside = [(max(0, padding - stride * o), min(kernel, inputs + padding - stride * o)) for o in range(outputs)]

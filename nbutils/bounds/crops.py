@@ -70,7 +70,8 @@ def _seen(start: int, end: int, first: int, last: int) -> tuple[slice, int, int]
 
 
 def _numbers(conv: nn.Conv2d) -> tuple[tuple[int, ...], ...]:
-    """Kernel reach, stride and padding, of rows and columns each."""
+    """Kernel reach, stride and padding, of rows and columns each; the padding of `conv` is in numbers."""
+    assert isinstance(conv.padding, tuple)
     reach = tuple(step * (size - 1) for step, size in zip(conv.dilation, conv.kernel_size, strict=True))
     return reach, conv.stride, conv.padding
 

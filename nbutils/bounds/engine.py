@@ -2,35 +2,28 @@
 
 Layer by layer and in chunks of rows: that bounds memory, and a neuron whose sign a cheaper bound settles is never
 bounded by CROWN. Cheaper are intervals from the tightened layers before, plain ones and those through composed
-convolutions, and where many signs are open still, one affine map for all neurons. Neurons of convolutions are carried
-through the network as patches of the size of their receptive field, where the library's patches pass a trial. Imported
-by `bounds` only.
+convolutions, and where many signs are open still, one affine map for all neurons. Imported by `bounds` only.
 """
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from ..core import BoundsConfig, BoundsError, Box, require
+from ..core import BoundsConfig, BoundsError, Box
 from ..networks import folded
-from . import lirpa, row_trials
+from . import lirpa
 from .affine_intervals import AffineIntervals, Sweep
 from .composed_intervals import ComposedIntervals
 from .faithful import faithful
-
-CHUNK, CUDA_CHUNK = 256, 2048
-"""Most neurons bounded at once; larger chunks are not faster on two cores, where CUDA has to launch less often."""
+from .layer_rows import Interval, LayerRows
 
 READING = 1e-3
 """Largest difference of logits between twin and bounds library, relative to the largest logit (1 if smaller)."""
-
-Interval = tuple[torch.Tensor, torch.Tensor]
 
 
 class Classifier(Protocol):
@@ -56,9 +49,6 @@ class BoundEngine:
         self._device = network.device
         self._input_shape = network.input_shape
         self._classes = network.classes
-        self.watch: Callable[[str, int, int], object] | None = None  # told of each chunk; what it raises ends the run
-        self._layer = (0, 0)
-        self._patches: dict[str, bool] = {}
         # batch norms right behind convolutions become part of them: fewer passes over the coefficients
         twin = faithful(folded(network.module), network.input_shape, network.name)
         self._composed = ComposedIntervals(copy.deepcopy(twin))
@@ -73,7 +63,17 @@ class BoundEngine:
             ) from error
         except lirpa.FAILURES as error:
             raise BoundsError(lirpa.failure(network.name, "every bound method", error)) from error
+        self._rows = LayerRows(self._module, self._name, self._input_shape, self._device)
         self._check_reading(network)
+
+    @property
+    def watch(self) -> Callable[[str, int, int], object] | None:
+        """Told of each chunk of rows; what it raises ends the run."""
+        return self._rows.watch
+
+    @watch.setter
+    def watch(self, told: Callable[[str, int, int], object] | None) -> None:
+        self._rows.watch = told
 
     def _check_reading(self, network: Classifier) -> None:
         """Refuse a network that the library does not read as its twin, as where it counts a pooling's padding.
@@ -117,14 +117,15 @@ class BoundEngine:
         Yields the layer's name, the neurons, and their bounds, which are one number each in such a box.
         """
         x = lirpa.bounded_input(point, point, point, self._device)
-        rng, done = np.random.default_rng(seed), {}
+        rng = np.random.default_rng(seed)
+        done: dict[str, Interval] = {}
         for name, sides in self._intervals(x, torch.eye(self._classes, device=self._device)[None, :1])[1].items():
             size = sides[0].numel()
             rows = torch.as_tensor(rng.choice(size, min(count, size), replace=False), device=self._device)
             for sign in (1.0, -1.0):
                 signs = torch.full((len(rows),), sign, device=self._device)
                 with torch.no_grad():
-                    found = self._least(x, done, name, rows, signs, count, False)
+                    found = self._rows.least(x, done, name, rows, signs, count, False)
                 yield name, rows, sign * found
             done[name] = sides
 
@@ -143,7 +144,7 @@ class BoundEngine:
             margins, hidden = self._intervals(x, wanted)
             if config.method == "ibp":
                 return margins, hidden
-            chunk = self._chunk(config.memory_gb)
+            chunk = self._rows.chunk(config.memory_gb)
             if config.method != "crown-ibp":
                 center = lirpa.bounded_input(box.center, box.center, box.center, self._device)
                 values = {name: low for name, (low, _) in self._intervals(center, wanted)[1].items()}
@@ -151,7 +152,7 @@ class BoundEngine:
                     self._numbers = self._numbered(box.center, values)
                 hidden = self._tighten(x, box, hidden, values, config.memory_gb, only_last)
             parts = [
-                self._compute(x, hidden, method="backward", C=rows, bound_upper=False)[0].flatten()
+                self._rows.compute(x, hidden, method="backward", C=rows, bound_upper=False)[0].flatten()
                 for rows in wanted.split(chunk, dim=1)
             ]
             margins = torch.cat(parts)
@@ -166,7 +167,7 @@ class BoundEngine:
     def _intervals(self, x: Any, wanted: torch.Tensor) -> tuple[torch.Tensor, dict[str, Interval]]:
         """IBP bounds of the margins [M] and of every input of a nonlinear layer, input side first."""
         lower, _ = self._module.compute_bounds(x=(x,), C=wanted, method="IBP", bound_upper=False)
-        hidden = {}
+        hidden: dict[str, Interval] = {}
         for node in self._module._modules.values():
             for source in lirpa.bounded_inputs(node):
                 if source.perturbed and getattr(source, "lower", None) is not None:
@@ -207,13 +208,12 @@ class BoundEngine:
         alone, the side that may settle a sign comes first, and the other side only where it did not. The sign, if
         there is one, is that of the neuron's value at the centre, in `values`.
         """
-        names, chunk = list(hidden), self._chunk(memory_gb)
+        names, chunk = list(hidden), self._rows.chunk(memory_gb)
         done = {name: hidden[name] for name in names[:-1]} if only_last else {}
-        ends = tuple(torch.as_tensor(side).to(self._device) for side in (box.lower, box.upper))
+        ends = (torch.as_tensor(box.lower).to(self._device), torch.as_tensor(box.upper).to(self._device))
         sweep = self._affine.sweep(ends) if self._numbers and self._affine.usable else None
         for name in names[len(done) :]:
-            self._layer = (len(done) + 1, len(names))
-            self._tell()
+            self._rows.begin(len(done) + 1, len(names))
             low, up = self._cheaply(x, ends, done, name, sweep, memory_gb)
             shape, low, up = low.shape, low.flatten(), up.flatten()
             first = torch.where(values[name].flatten() < 0, -1.0, 1.0)
@@ -222,8 +222,8 @@ class BoundEngine:
                 rows = open_rows.nonzero()[:, 0]
                 if len(rows) == 0:
                     continue
-                patches = self._takes_patches(name, done, chunk)
-                least = self._least(x, done, name, rows, signs[rows], chunk, patches)
+                patches = self._rows.takes_patches(name, done, chunk)
+                least = self._rows.least(x, done, name, rows, signs[rows], chunk, patches)
                 positive = signs[rows] > 0
                 low[rows] = torch.where(positive, torch.fmax(low[rows], least), low[rows])
                 up[rows] = torch.where(positive, up[rows], torch.fmin(up[rows], -least))
@@ -235,10 +235,10 @@ class BoundEngine:
     ) -> Interval:
         """Bounds of the layer `name` without CROWN, from the layers before it, which are those in `done`."""
         # Intervals from the tightened layers before are tighter than IBP from the input, for one cheap pass.
-        low, up = (side.clone() for side in self._compute(x, done, method="IBP", final_node_name=name))
-        if name not in self._numbers:
+        low, up = (side.clone() for side in self._rows.compute(x, done, method="IBP", final_node_name=name))
+        number, before = (self._numbers or {}).get(name), list(done.values())
+        if number is None:
             return low, up
-        number, before = self._numbers[name], list(done.values())
         closer = self._composed.bounds(number, box, before)
         if closer is not None:
             low, up = torch.fmax(low, closer[0]), torch.fmin(up, closer[1])
@@ -251,80 +251,7 @@ class BoundEngine:
             up = torch.where(settled, torch.fmin(up, closer[1]), up)
         return low, up
 
-    def _least(
-        self,
-        x: Any,
-        known: dict[str, Interval],
-        name: str,
-        rows: torch.Tensor,
-        signs: torch.Tensor,
-        chunk: int,
-        patches: bool,
-    ) -> torch.Tensor:
-        """CROWN's lower bounds [M] of `signs` times the neurons `rows` [M] of the layer `name`."""
-        shape = torch.Size(self._module[name].output_shape)
-        specify = lirpa.signed_patches if patches else row_trials.signed_rows
-        parts = []
-        for some, sides in zip(rows.split(chunk), signs.split(chunk), strict=True):
-            self._tell()
-            call = {"C": specify(some, sides, shape), "final_node_name": name, "bound_upper": False}
-            parts.append(self._compute(x, known, method="backward", **call)[0].flatten())
-        return torch.cat(parts)
-
-    def _tell(self) -> None:
-        if self.watch is not None:
-            self.watch("layer", *self._layer)
-
-    def _takes_patches(self, name: str, known: dict[str, Interval], chunk: int) -> bool:
-        """Whether rows of the layer `name` go as patches: where a trial gives the same bounds as whole images.
-
-        Tried once a layer, at corners, edges and middle and with both signs, over a made-up input and made-up
-        intervals of the layers before in which no relaxation is exact, so the answer depends on no image. In float64,
-        where rounding cannot be taken for a difference. A layer or a library whose patches fail or differ costs speed
-        only.
-        """
-        if name not in self._patches:
-            self._patches[name] = False
-            shape = torch.Size(self._module[name].output_shape)
-            if lirpa.has_patches() and len(shape) == 4:
-                with contextlib.suppress(*lirpa.FAILURES), self._in_double():
-                    rows, signs = row_trials.trial(shape, self._device)
-                    low, up = self._made_up((1, *self._input_shape))
-                    x = lirpa.bounded_input((low + up) / 2, low, up, self._device)
-                    made_up = {layer: self._made_up(side.shape) for layer, (side, _) in known.items()}
-                    asked = (x, made_up, name, rows, signs.double(), chunk)
-                    whole, patched = (self._least(*asked, way) for way in (False, True))
-                    self._patches[name] = bool(((whole - patched).abs() <= 1e-9 * (1 + whole.abs())).all())
-        return self._patches[name]
-
-    def _made_up(self, shape: Sequence[int]) -> Interval:
-        low, up = row_trials.made_up(shape, self._device)
-        return low.double(), up.double()
-
-    @contextlib.contextmanager
-    def _in_double(self) -> Iterator[None]:
-        """The network in float64 for a while; its weights come back as they were, to the bit."""
-        self._module.double()
-        try:
-            yield
-        finally:
-            self._module.float()
-
     def _feeds_relus(self, name: str) -> bool:
         """Whether every nonlinear layer reading the node `name` is a ReLU."""
         readers = [self._module[after] for after in self._module[name].output_name]
         return all(lirpa.is_relu(reader) for reader in readers if lirpa.bounded_inputs(reader))
-
-    def _compute(self, x: Any, known: dict[str, Interval], **call: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """`compute_bounds` with the bounds of the layers in `known` taken as given."""
-        return self._module.compute_bounds(x=(x,), **{lirpa.intermediate_name(): known}, **call)
-
-    def _chunk(self, memory_gb: float) -> int:
-        """Rows of a linear bound whose coefficients fit into `memory_gb`."""
-        widest = max(int(np.prod(node.output_shape[1:])) for node in self._module._modules.values() if node.perturbed)
-        row = 24 * 4 * widest  # float32 coefficients before and after a layer, of both branches, and scratch; measured
-        fitting = int(memory_gb * 1e9 / 2 // row)
-        require(
-            fitting >= 1, "memory_gb", memory_gb, f"{2 * row / 1e9:.3g} or more for {self._name}", error=BoundsError
-        )
-        return min(CUDA_CHUNK if self._device.type == "cuda" else CHUNK, fitting)

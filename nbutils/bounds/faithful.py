@@ -15,13 +15,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from ..core import BoundsError
 from . import bent_forms, linear_forms
 from .operator_site import Site
+from .relu_graph import sources
 
 SAME = 1e-4
 """Largest difference of logits between both forms, relative to the largest logit (1 if smaller)."""
@@ -69,9 +71,9 @@ class _Values(fx.Interpreter):
 
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module, garbage_collect_values=False)
-        self.found: dict[fx.Node, object] = {}
+        self.found: dict[fx.Node, Tensor] = {}
 
-    def run_node(self, n: fx.Node) -> object:
+    def run_node(self, n: fx.Node) -> Any:
         self.found[n] = super().run_node(n)
         return self.found[n]
 
@@ -80,12 +82,13 @@ def _restated(module: fx.GraphModule, node: fx.Node, values: _Values) -> nn.Modu
     """What stands for `node`, a module of its arguments that depend on the image; None where it stays."""
     if node.op != "call_module" or node.kwargs or not node.args:
         return None
-    if not all(isinstance(arg, fx.Node) for arg in node.args):
+    read = sources(node)
+    if len(read) != len(node.args):
         return None
-    args = [values.found[arg] for arg in node.args]
-    known = [value if arg.op == "get_attr" else None for arg, value in zip(node.args, args, strict=True)]
+    args = [values.found[arg] for arg in read]
+    known = [value if arg.op == "get_attr" else None for arg, value in zip(read, args, strict=True)]
     layer = module.get_submodule(str(node.target))
-    before = node.args[0]
+    before = read[0]
     after_relu = before.op == "call_module" and isinstance(module.get_submodule(str(before.target)), nn.ReLU)
     site = Site(layer, args, known, after_relu)
     rule = _RULES.get(site.kind)
@@ -98,7 +101,7 @@ def _replaced(module: fx.GraphModule, changes: dict[str, nn.Module]) -> fx.Graph
         if node.name in changes:
             target = f"restated_{number}"
             result.add_submodule(target, changes[node.name])
-            moving = tuple(arg for arg in node.args if arg.op != "get_attr")
+            moving = tuple(arg for arg in sources(node) if arg.op != "get_attr")
             with result.graph.inserting_before(node):
                 fresh = result.graph.call_module(target, moving)
             node.replace_all_uses_with(fresh)

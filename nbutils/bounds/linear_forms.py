@@ -6,6 +6,7 @@ A rule takes a `Site` and gives the module that stands for it, or None where the
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,21 +17,21 @@ from .operator_site import Site, pair
 
 def selection(channels: int, size: tuple[int, int], wanted: tuple[range, range]) -> nn.Conv2d:
     """Convolution [1, C, H, W] -> [1, C, h, w] that keeps the rows and columns in `wanted`, evenly spaced ranges."""
-    kernel, corner = [], []
-    for length, kept in zip(size, wanted, strict=True):
-        smallest = kept.start + 1  # the kernel has to reach the first one, and to end after `len(kept)` steps
-        kernel.append(max(smallest, length - kept.step * len(kept) + 1))
-        corner.append(kept.start)
-    conv = nn.Conv2d(
-        channels, channels, tuple(kernel), stride=tuple(kept.step for kept in wanted), groups=channels, bias=False
-    )
+    rows, columns = wanted
+    kernel, stride = (_window(size[0], rows), _window(size[1], columns)), (rows.step, columns.step)
+    conv = nn.Conv2d(channels, channels, kernel, stride=stride, groups=channels, bias=False)
     weight = torch.zeros_like(conv.weight)
-    weight[:, 0, corner[0], corner[1]] = 1
+    weight[:, 0, rows.start, columns.start] = 1
     conv.weight = nn.Parameter(weight)
     return conv
 
 
-def channel_map(source: list[int | None], channels: int) -> nn.Conv2d:
+def _window(length: int, kept: range) -> int:
+    """The smallest kernel that reaches the first of the `kept` of `length` and ends after `len(kept)` steps."""
+    return max(kept.start + 1, length - kept.step * len(kept) + 1)
+
+
+def channel_map(source: Sequence[int | None], channels: int) -> nn.Conv2d:
     """1 x 1 convolution whose output channel i is channel `source[i]` of the input, or zero where that is None."""
     conv = nn.Conv2d(channels, len(source), 1, bias=False)
     weight = torch.zeros_like(conv.weight)
@@ -44,6 +45,8 @@ def channel_map(source: list[int | None], channels: int) -> nn.Conv2d:
 class Scaled(nn.Module):
     """`layer` times a constant, element by element."""
 
+    factor: Tensor
+
     def __init__(self, layer: nn.Module, factor: Tensor) -> None:
         super().__init__()
         self.layer = layer
@@ -55,6 +58,8 @@ class Scaled(nn.Module):
 
 class Shifted(nn.Module):
     """`layer` plus a constant, element by element."""
+
+    constant: Tensor
 
     def __init__(self, layer: nn.Module, constant: Tensor) -> None:
         super().__init__()
@@ -173,7 +178,7 @@ def padding(site: Site) -> nn.Module | None:
         return None
     parts: list[nn.Module] = []
     if any(pads[4:6]):
-        source = [None] * pads[4] + list(range(x.shape[1])) + [None] * pads[5]
+        source = [*[None] * pads[4], *range(x.shape[1]), *[None] * pads[5]]
         parts.append(channel_map(source, x.shape[1]))
     if any(pads[:4]):
         parts.append(zero_pad(x.shape[1] + sum(pads[4:6]), *pads[:4]))
@@ -210,6 +215,8 @@ def _linear(weight: Tensor) -> nn.Linear:
 class Added(nn.Module):
     """Sum of all arguments, two at a time, and of a constant."""
 
+    constant: Tensor | None
+
     def __init__(self, constant: Tensor | None) -> None:
         super().__init__()
         self.register_buffer("constant", constant)
@@ -226,4 +233,4 @@ def several_sum(site: Site) -> nn.Module | None:
     fixed = [constant for constant in site.constants if constant is not None]
     if not site.moving:
         return None
-    return Added(sum(fixed) if fixed else None)
+    return Added(sum(fixed[1:], fixed[0]) if fixed else None)

@@ -103,7 +103,7 @@ def library() -> types.ModuleType:
             ) from error
 
         if not hasattr(torch._C.Node, "__getitem__"):
-            torch._C.Node.__getitem__ = _exporter("symbolic_helper")._node_get
+            setattr(torch._C.Node, "__getitem__", _exporter("symbolic_helper")._node_get)  # noqa: B010
         members = auto_LiRPA.BoundedModule._named_members
         if "remove_duplicate" not in members.__code__.co_varnames:
             auto_LiRPA.BoundedModule._named_members = _accept_remove_duplicate(members)

@@ -60,9 +60,9 @@ def examine(engine: BoundEngine, network: Classifier, method: str) -> MethodChec
         neurons = sum(value.numel() for value in engine.layer_values(_point(network, 0, 1.0)).values())
         cheap = method == "ibp" or neurons <= SMALL
         points = (
-            [(size, mean) for mean in (0, 1, -1) for size in SIZES]
+            [(size, mean) for mean in (0.0, 1.0, -1.0) for size in SIZES]
             if neurons <= SMALL
-            else [(2.0, 0), (2.0, 1)][: 2 if cheap else 1]
+            else [(2.0, 0.0), (2.0, 1.0)][: 2 if cheap else 1]
         )
         for number, (size, mean) in enumerate(points):
             _at_one_point(engine, network, method, _point(network, number, size, mean * size), number)
@@ -163,4 +163,4 @@ def _wanted(network: Classifier, number: int) -> Tensor:
 
 
 def _config(method: str) -> BoundsConfig:
-    return BoundsConfig(method=method, alpha_steps=2)
+    return BoundsConfig(alpha_steps=2).by(method)

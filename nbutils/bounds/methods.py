@@ -69,19 +69,19 @@ def margin_bounds(
     lower = np.empty(others.shape, dtype=np.float32)
     seconds = np.zeros(len(box))
     seen: list[list[LayerBounds]] = []
-    engine = held_engine(network, config.method) if len(box) else None
     for row, single in enumerate(box):
+        engine = held_engine(network, config.method)
         start = time.perf_counter()
         wanted = torch.from_numpy(specification(labels[row : row + 1], network.classes)).to(network.device)
         engine.watch = watch
         try:
-            values, hidden = engine.run(single, wanted, config, only_last)
+            found, hidden = engine.run(single, wanted, config, only_last)
         except lirpa.FAILURES as error:
             _ENGINES.pop(network.module, None)  # its state is unknown now
             raise BoundsError(lirpa.failure(network.name, config.method, error)) from error
         finally:
             engine.watch = None
-        values = values.cpu().numpy()
+        values = found.cpu().numpy()
         lower[row] = np.where(np.isfinite(values), values, -np.inf)
         if (lower[row] > config.tolerance).all():
             _refute(network, single, wanted, lower[row], config)
@@ -149,8 +149,9 @@ def held_methods(
     held = tuple(check.method for check in checks if check.holds)
     if not held:
         raise BoundsError(". ".join(lines) + ". No bound method is left")
-    for line in lines if say is not None else ():
-        say(f"{line}; decided by {', '.join(held)}")
+    if say is not None:
+        for line in lines:
+            say(f"{line}; decided by {', '.join(held)}")
     return held
 
 
@@ -176,7 +177,9 @@ def _refute(network: Classifier, box: Box, wanted: torch.Tensor, lower: np.ndarr
     with torch.enable_grad():
         x = center.clone().requires_grad_()
         (wanted[0] @ network.module(x)[0]).min().backward()
-    points = (center, low, up, torch.where(x.grad > 0, low, up), torch.where(x.grad > 0, up, low))
+    assert x.grad is not None
+    rising = x.grad > 0
+    points = (center, low, up, torch.where(rising, low, up), torch.where(rising, up, low))
     with torch.no_grad():
         seen = torch.cat([network.module(point) @ wanted[0].T for point in points]).cpu().numpy()
     over = lower - seen

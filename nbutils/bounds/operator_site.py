@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 
@@ -9,9 +11,10 @@ class Site:
     """One node of the network at an example image: the layer, its arguments, and which of them are constants."""
 
     def __init__(
-        self, layer: nn.Module, args: list[object], constants: list[Tensor | None], after_relu: bool = False
+        self, layer: nn.Module, args: list[Tensor], constants: list[Tensor | None], after_relu: bool = False
     ) -> None:
-        self.layer, self.args, self.constants = layer, args, constants
+        self.layer: Any = layer  # of any class: a rule reads the settings that its class has
+        self.args, self.constants = args, constants
         self.after_relu = after_relu  # whether its argument is what a ReLU gives
         self.kind = type(layer).__name__
         moving = [arg for arg, constant in zip(args, constants, strict=True) if constant is None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -24,7 +25,13 @@ class ReluGraph:
 
     def called(self, node: fx.Node) -> nn.Module:
         """The layer that `node` calls."""
-        return self._modules[node.target]
+        return self._modules[str(node.target)]
+
+    def convolution(self, node: fx.Node) -> nn.Conv2d:
+        """The layer that `node` calls, where it is known to be a convolution."""
+        layer = self.called(node)
+        assert isinstance(layer, nn.Conv2d)
+        return layer
 
     def calls(self, node: object, kind: type[nn.Module] | tuple[type[nn.Module], ...]) -> bool:
         """Whether `node` calls a layer of this kind on one value."""
@@ -46,6 +53,7 @@ class ReluGraph:
         """What every node computes at the points `x` [N, C, H, W]."""
         if not self.nodes:
             return {}
+        assert isinstance(self._module, fx.GraphModule)  # nothing else has nodes
         recorder = _Recorder(self._module)
         recorder.run(x)
         return recorder.found
@@ -53,7 +61,13 @@ class ReluGraph:
     def broadcasts(self, x: Tensor) -> bool:
         """Whether some sum is of values of unequal shapes, at the points `x` [N, C, H, W]."""
         found = self.values(x)
-        return any(found[node.args[0]].shape != found[node.args[1]].shape for node in self.nodes if self.adds(node))
+        sums = [sources(node) for node in self.nodes if self.adds(node)]
+        return any(found[one].shape != found[other].shape for one, other in sums)
+
+
+def sources(node: fx.Node) -> list[fx.Node]:
+    """The values that `node` reads, in the order of its arguments; a value that it reads twice stands there twice."""
+    return [part for part in node.args if isinstance(part, fx.Node)]
 
 
 class _Recorder(fx.Interpreter):
@@ -63,6 +77,6 @@ class _Recorder(fx.Interpreter):
         super().__init__(module)
         self.found: dict[fx.Node, Tensor] = {}
 
-    def run_node(self, n: fx.Node) -> object:
+    def run_node(self, n: fx.Node) -> Any:
         self.found[n] = super().run_node(n)
         return self.found[n]

@@ -128,6 +128,16 @@ class ImageSet:
         """float32 [N, C, H, W] in [0, 1]: levels / 255."""
         return self.levels.astype(np.float32) / np.float32(255)
 
+    def stated_normalization(self) -> Normalization:
+        """The normalisation that goes with the images.
+
+        Raises:
+            ImageError: when neither source nor caller said one.
+        """
+        if self.normalization is None:
+            raise ImageError(f"{self.source}: normalisation: found none; pass mean and std to load_images.")
+        return self.normalization
+
     def name_of(self, label: int) -> str:
         """Class name of `label`, in words."""
         return self.class_names[label].replace("_", " ")

@@ -1,6 +1,6 @@
 from .architectures import (
-    ARCHITECTURES as ARCHITECTURES, Block as Block, ResNet as ResNet, build as build,
-    parameter_count as parameter_count,
+    ARCHITECTURES as ARCHITECTURES, Block as Block, ResNet as ResNet, build as build, conv_norm as conv_norm,
+    in_memory_format as in_memory_format, parameter_count as parameter_count,
 )
 from .assumed import (
     first_line as first_line, fit_images as fit_images, normalization_of as normalization_of, stated as stated,

@@ -10,10 +10,14 @@ Source: the ONNX files of the benchmark `CIFAR100_TinyImageNet_ResNet`, VNN-COMP
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from ..core import require
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,32 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.blocks(self.stem(x)))
+
+    @property
+    def residual(self) -> list[Block]:
+        """The blocks, in the order of computing."""
+        return [block for block in self.blocks if isinstance(block, Block)]
+
+    @property
+    def linear(self) -> tuple[nn.Linear, nn.Linear]:
+        """The layer behind the blocks and the one that gives the logits."""
+        hidden, last = self.head[1], self.head[3]
+        assert isinstance(hidden, nn.Linear)
+        assert isinstance(last, nn.Linear)
+        return hidden, last
+
+
+def conv_norm(part: nn.Sequential) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+    """The convolution and the batch norm with which a stem or a shortcut begins."""
+    conv, norm = part[0], part[1]
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(norm, nn.BatchNorm2d)
+    return conv, norm
+
+
+def in_memory_format(module: ModuleT, layout: torch.memory_format) -> ModuleT:
+    """`module` with its four-dimensional weights stored in `layout`, changed in place."""
+    return module.to(memory_format=layout)  # type: ignore[call-overload]  # torch's stubs lack it
 
 
 def build(name: str) -> ResNet:

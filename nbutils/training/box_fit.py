@@ -63,7 +63,7 @@ def fit_box(network: ResNet, images: ImageSet, eps: float = PUBLISHED_EPS) -> Bo
         ParameterError: when the network classifies none of the images correctly.
         BoundsError: for images of another shape, or too little memory.
     """
-    box = Box.around(images.pixels, images.normalization, eps)
+    box = Box.around(images.pixels, images.stated_normalization(), eps)
     margins = class_margins(_logits(network, box), images.labels).values
     right = np.flatnonzero(margins.min(1) > 0)
     require(len(right) > 0, "images", f"{len(images)}, none classified correctly", "at least one that is")

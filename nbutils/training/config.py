@@ -73,10 +73,10 @@ class TrainConfig(Settings):
             value = getattr(self, name)
             ok = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
             require(ok, name, value, f"a whole number from {low} to {high}")
-        for name, low, high in _RANGES:
+        for name, least, most in _RANGES:
             value = getattr(self, name)
-            ok = isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
-            require(ok, name, value, f"a number from {low} to {high}")
+            ok = isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
+            require(ok, name, value, f"a number from {least} to {most}")
         require(self.natural_epochs <= self.epochs, "natural_epochs", self.natural_epochs, f"at most {self.epochs}")
         late = f"below {self.epochs}, the epochs of the run, or no loss but the adversarial one"
         require(self.loss == "none" or self.certified_from < self.epochs, "certified_from", self.certified_from, late)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from ..core import require
-from ..networks import ResNet, build
+from ..networks import ResNet, build, in_memory_format
 from .crown import CrownBounds
 from .losses import LOSSES, NEEDS_LIRPA, Batch, perturb, training_loss
 
@@ -40,7 +40,7 @@ def measure_losses(
     require(images >= 2, "images", images, "2 or more")
     require(crown_images >= 2, "crown_images", crown_images, "2 or more")
     place = torch.device(device)
-    model = build(network).to(place, memory_format=torch.channels_last).train()
+    model = in_memory_format(build(network).to(place), torch.channels_last).train()
     crown = CrownBounds(model, place)
     few = {name for name, loss in LOSSES.items() if loss.bounds in NEEDS_LIRPA}
     batches = {count: _batch(model, count, place) for count in (images, crown_images)}
@@ -55,8 +55,7 @@ def measure_losses(
 
     def certified(name: str) -> Callable[[], None]:
         batch = batches[crown_images if name in few else images]
-        options = {"weight": 0.1, "autocast": bfloat16, "crown": crown}
-        return lambda: training_loss(model, batch, name, **options).total.backward()
+        return lambda: training_loss(model, batch, name, weight=0.1, autocast=bfloat16, crown=crown).total.backward()
 
     work: dict[tuple[str, int], Callable[[], None]] = {("raw pass", images): raw(images)}
     work[("raw pass", crown_images)] = raw(crown_images)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..bounds import lirpa
-from ..networks import ResNet
+from ..networks import ResNet, in_memory_format
 from .interval import IntervalPass, Statistics
 
 
@@ -28,7 +28,7 @@ class CrownBounds:
         self.network = network
         parameter = next(network.parameters())
         example = torch.zeros(1, *network.architecture.input_shape, device=device, dtype=parameter.dtype)
-        twin = copy.deepcopy(network).to(memory_format=torch.contiguous_format).eval()
+        twin = in_memory_format(copy.deepcopy(network), torch.contiguous_format).eval()
         self._bounded = lirpa.library().BoundedModule(twin, example, bound_opts={"conv_mode": "matrix"}, device=device)
         # in evaluation mode the library would switch the gradients of the shared parameters off; the batch norms alone
         # stay in evaluation mode and so take the statistics they are handed
@@ -48,8 +48,7 @@ class CrownBounds:
         """Lower bounds [N, K] of label's logit minus each logit over the boxes [N, C, H, W]; own column 0."""
         identity = torch.eye(self.network.architecture.classes, dtype=lower.dtype, device=lower.device)
         wanted = identity[labels][:, None, :] - identity[None]
-        bound, _ = self._compute(lower, upper, wanted, statistics, bound_upper=False)
-        return bound
+        return self._compute(lower, upper, wanted, statistics, bound_upper=False)[0]
 
     def fused_loss(self, lower: Tensor, upper: Tensor, labels: Tensor, statistics: Statistics) -> Tensor:
         """Upper bounds [N] of the cross entropy over the boxes, from one row an image instead of one a class.
@@ -68,13 +67,13 @@ class CrownBounds:
         )
         own = torch.nn.functional.one_hot(labels, chord.shape[1]).to(chord.dtype)
         wanted = chord - own * chord.sum(1, keepdim=True)
-        _, bound = self._compute(lower, upper, wanted[:, None, :], statistics, bound_lower=False)
+        bound = self._compute(lower, upper, wanted[:, None, :], statistics, bound_lower=False)[1]
         total = bound[:, 0] + (start - chord * low).sum(1)
         return shift[:, 0] + total.clamp(min=torch.finfo(total.dtype).tiny).log()
 
     def _compute(
         self, lower: Tensor, upper: Tensor, wanted: Tensor, statistics: Statistics, **sides: bool
-    ) -> tuple[Tensor | None, Tensor | None]:
+    ) -> tuple[Tensor, Tensor]:  # None on a side that was not asked for
         for name, (mean, variance) in statistics.items():
             for kind, value in (("mean", mean), ("var", variance)):
                 for node in self._statistics[f"{name}.running_{kind}"]:

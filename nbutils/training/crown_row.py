@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..networks import ResNet
+from ..networks import ResNet, conv_norm
 from .interval import IntervalPass, Pair, Statistics
 
 
@@ -71,7 +71,7 @@ def lower_row(
     """
     folds = _Folds(network, statistics)
     bounds = list(pre_activations)
-    _, hidden, _, last = network.head
+    hidden, last = network.linear
     row, constant = wanted @ last.weight, wanted @ last.bias
     row, more = _relu(row, bounds.pop())
     constant = constant + more + row @ hidden.bias
@@ -79,7 +79,7 @@ def lower_row(
     row = (row @ hidden.weight).view(len(row), -1, sides[-1], sides[-1])
     if lower.is_contiguous(memory_format=torch.channels_last):
         row = row.contiguous(memory_format=torch.channels_last)
-    for block, side in zip(reversed(network.blocks), reversed(sides[:-1]), strict=True):
+    for block, side in zip(reversed(network.residual), reversed(sides[:-1]), strict=True):
         inner, more = folds.back(block.conv2, block.bn2, row, bounds[-1][0].shape[-1])
         constant = constant + more
         inner, more = _relu(inner, bounds.pop())
@@ -87,12 +87,12 @@ def lower_row(
         inner, more = folds.back(block.conv1, block.bn1, inner, side)
         constant = constant + more
         if isinstance(block.shortcut, nn.Sequential):
-            row, more = folds.back(block.shortcut[0], block.shortcut[1], row, side)
+            row, more = folds.back(*conv_norm(block.shortcut), row, side)
             constant = constant + more
         row = inner + row
     row, more = _relu(row, bounds.pop())
     constant = constant + more
-    row, more = folds.back(network.stem[0], network.stem[1], row, lower.shape[-1])
+    row, more = folds.back(*conv_norm(network.stem), row, lower.shape[-1])
     constant = constant + more
     centre, half = (upper + lower) / 2, (upper - lower) / 2
     return constant + (row * centre - row.abs() * half).flatten(1).sum(1)
@@ -111,8 +111,9 @@ class _Folds:
         scale = norm.weight * torch.rsqrt(variance + norm.eps)
         weight = conv.weight * scale[:, None, None, None]
         constant = (row * (norm.bias - mean * scale)[None, :, None, None]).flatten(1).sum(1)
-        least = (row.shape[-1] - 1) * conv.stride[0] - 2 * conv.padding[0] + conv.kernel_size[0]
-        return F.conv_transpose2d(row, weight, None, conv.stride, conv.padding, side - least), constant
+        padding = int(conv.padding[0])
+        least = (row.shape[-1] - 1) * conv.stride[0] - 2 * padding + conv.kernel_size[0]
+        return F.conv_transpose2d(row, weight, None, conv.stride, padding, side - least), constant
 
 
 def _relu(row: Tensor, bounds: Pair) -> Pair:
@@ -130,11 +131,11 @@ def _relu(row: Tensor, bounds: Pair) -> Pair:
 
 def _sides(network: ResNet, side: int) -> list[int]:
     """Width of the stem's and of each block's output for images of this width."""
-    sides = [_after(side, network.stem[0])]
-    for block in network.blocks:
+    sides = [_after(side, conv_norm(network.stem)[0])]
+    for block in network.residual:
         sides.append(_after(_after(sides[-1], block.conv1), block.conv2))
     return sides
 
 
 def _after(side: int, conv: nn.Conv2d) -> int:
-    return (side + 2 * conv.padding[0] - conv.kernel_size[0]) // conv.stride[0] + 1
+    return (side + 2 * int(conv.padding[0]) - conv.kernel_size[0]) // conv.stride[0] + 1

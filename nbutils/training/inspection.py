@@ -55,9 +55,10 @@ def first_batch(config: TrainConfig, network: ResNet, images: ImageSet) -> Fed:
     loader, epoch = Loader(training, config, device), min(config.natural_epochs, config.epochs - 1)
     pixels, labels = next(loader.epoch(epoch))
     network.train()
-    batch = adversarial_batch(config, network, Pixels(images.normalization, device), pixels, labels, epoch, 0)
+    normalization = images.stated_normalization()
+    batch = adversarial_batch(config, network, Pixels(normalization, device), pixels, labels, epoch, 0)
     rows = loader.order(epoch)[: config.batch_size].numpy()
-    points = images.normalization.to_pixels(batch.adversarial.cpu().numpy())
+    points = normalization.to_pixels(batch.adversarial.cpu().numpy())
     return Fed(centers(training.take(rows), side), pixels.cpu().numpy(), points, batch, config)
 
 
@@ -87,7 +88,7 @@ def snapshot(network: ResNet, images: ImageSet, eps: float, *, name: str, method
     The attack is PGD of 20 steps from the image on the cross entropy: it shows that a margin can get that low, no more.
     """
     subject = _Subject.of(network, name)
-    box = Box.around(images.pixels, images.normalization, eps)
+    box = Box.around(images.pixels, images.stated_normalization(), eps)
     low, high, start, labels = (
         torch.from_numpy(array).to(subject.device) for array in (box.lower, box.upper, box.center, images.labels)
     )
@@ -95,7 +96,7 @@ def snapshot(network: ResNet, images: ImageSet, eps: float, *, name: str, method
     for _ in range(PGD_STEPS):
         point = perturb(subject.module, point, low, high, labels, 1, PGD_STEP)
         seen.append(_smallest(subject.module, point, images.labels))
-    bounds = margin_bounds(subject, box, images.labels, BoundsConfig(method=method), layers=True)
+    bounds = margin_bounds(subject, box, images.labels, BoundsConfig().by(method), layers=True)
     return Snapshot(name, eps, images.labels, seen[0], np.min(seen, axis=0), bounds)
 
 

@@ -6,8 +6,9 @@ it, with whatever statistics the caller names. Source: IBP, Gowal et al. 2018 (a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,14 +27,23 @@ class _Normalize(torch.autograd.Function):
     """Batch norm in training mode that also returns the batch's mean and variance, differentiable like its output."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias, running_mean, running_var, momentum, eps):  # type: ignore[override]
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        running_mean: Tensor,
+        running_var: Tensor,
+        momentum: float,
+        eps: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
         out, mean, inverse = torch.native_batch_norm(x, weight, bias, running_mean, running_var, True, momentum, eps)
         ctx.save_for_backward(x, weight, running_mean, running_var, mean, inverse)
         ctx.eps = eps
         return out, mean.clone(), inverse.pow(-2) - eps
 
     @staticmethod
-    def backward(ctx, grad_out, grad_mean, grad_var):  # type: ignore[override]
+    def backward(ctx: Any, grad_out: Tensor, grad_mean: Tensor, grad_var: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, running_mean, running_var, mean, inverse = ctx.saved_tensors
         grad_x, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
             grad_out, x, weight, running_mean, running_var, mean, inverse, True, ctx.eps, [True, True, True]
@@ -53,8 +63,9 @@ def batch_statistics(network: nn.Module) -> Iterator[dict[str, tuple[Tensor, Ten
     seen: dict[str, tuple[Tensor, Tensor]] = {}
     norms = [(name, m) for name, m in network.named_modules() if isinstance(m, nn.BatchNorm2d)]
 
-    def recording(name: str, norm: nn.BatchNorm2d):
+    def recording(name: str, norm: nn.BatchNorm2d) -> Callable[[Tensor], Tensor]:
         def forward(x: Tensor) -> Tensor:
+            assert norm.num_batches_tracked is not None
             norm.num_batches_tracked.add_(1)
             out, mean, variance = _Normalize.apply(
                 x, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.momentum, norm.eps
@@ -65,7 +76,7 @@ def batch_statistics(network: nn.Module) -> Iterator[dict[str, tuple[Tensor, Ten
         return forward
 
     for name, norm in norms:
-        norm.forward = recording(name, norm)  # type: ignore[method-assign]
+        norm.forward = recording(name, norm)  # type: ignore[method-assign, assignment]
     try:
         yield seen
     finally:
@@ -75,11 +86,15 @@ def batch_statistics(network: nn.Module) -> Iterator[dict[str, tuple[Tensor, Ten
 
 def running_statistics(network: nn.Module) -> dict[str, tuple[Tensor, Tensor]]:
     """The statistics that batch norms use in evaluation mode."""
-    return {
-        name: (module.running_mean, module.running_var)
-        for name, module in network.named_modules()
-        if isinstance(module, nn.BatchNorm2d)
-    }
+    return {name: statistics(module) for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)}
+
+
+def statistics(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Running mean and variance [channels] of a batch norm that keeps them, as all of ours do."""
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None
+    assert variance is not None
+    return mean, variance
 
 
 class IntervalPass:
@@ -108,7 +123,7 @@ class IntervalPass:
         The specification is merged into the last linear layer, which is tighter than subtracting logit bounds.
         """
         centre, radius = self.hidden(lower, upper)
-        last = self.network.head[-1]
+        _, last = self.network.linear
         rows = last.weight[labels][:, None, :] - last.weight[None]  # [N, K, H]
         middle = torch.einsum("nkh,nh->nk", rows, centre) + last.bias[labels][:, None] - last.bias[None]
         spread = torch.einsum("nkh,nh->nk", rows.abs(), radius)
@@ -119,8 +134,10 @@ class IntervalPass:
             steps = list(module)
             while steps:
                 step = steps.pop(0)
-                if isinstance(step, nn.Conv2d) and steps and isinstance(steps[0], nn.BatchNorm2d):
-                    box = self._convolve(step, steps.pop(0), box)
+                norm = steps[0] if steps else None
+                if isinstance(step, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    box = self._convolve(step, norm, box)
+                    del steps[0]
                 else:
                     box = self._run(step, box)
             return box

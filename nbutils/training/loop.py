@@ -15,7 +15,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from ..core import ImageSet, require, write_atomically
-from ..networks import ResNet
+from ..networks import ResNet, in_memory_format
 from . import checkpoint, log
 from .batches import adversarial_batch
 from .config import TrainConfig
@@ -52,9 +52,9 @@ class Trainer:
         self.loader = Loader(training, config, device)
         self.validation = validation
         self.images = TrainedOn.of(images)
-        self.pixels = Pixels(images.normalization, device)
+        self.pixels = Pixels(images.stated_normalization(), device)
         if config.channels_last:
-            self.network = self.network.to(memory_format=torch.channels_last)
+            self.network = in_memory_format(self.network, torch.channels_last)
         self.optimizer = _optimizer(self.network, config)
         self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
         self.epoch, self.step = 0, 0
@@ -85,7 +85,7 @@ class Trainer:
         row["train_seconds"] = round(time.perf_counter() - started, 2)
         network = averaged_network(self.config, self.average).to(self.device)
         if self.config.channels_last:
-            network = network.to(memory_format=torch.channels_last)
+            network = in_memory_format(network, torch.channels_last)
         row |= validate(network, self.validation, self.pixels, self.config.eps)
         row["seconds"] = round(time.perf_counter() - started, 2)
         self.epoch += 1

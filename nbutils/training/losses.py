@@ -98,7 +98,7 @@ class Terms:
 def resting(network: nn.Module) -> Iterator[None]:
     """Leave the running statistics of batch norms alone while the block runs; training mode stays what it is."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    kept = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+    kept = [(norm.momentum, _counted(norm).clone()) for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
     try:
@@ -106,7 +106,12 @@ def resting(network: nn.Module) -> Iterator[None]:
     finally:
         for norm, (momentum, tracked) in zip(norms, kept, strict=True):
             norm.momentum = momentum
-            norm.num_batches_tracked.copy_(tracked)
+            _counted(norm).copy_(tracked)
+
+
+def _counted(norm: nn.BatchNorm2d) -> Tensor:
+    assert norm.num_batches_tracked is not None  # all of ours keep running statistics
+    return norm.num_batches_tracked
 
 
 def perturb(
@@ -168,12 +173,14 @@ def training_loss(
     statistics = seen if seen is not None else running_statistics(network)
     interval = IntervalPass(network, statistics)
     if kind.bounds == "crown-ibp-fused":
+        assert crown is not None  # see `NEEDS_LIRPA`
         margins, certified = None, crown.fused_loss(lower, upper, labels, statistics)
     else:
         if kind.bounds == "crown-row":
             whole = (batch.lower[:rows], batch.upper[:rows])
             margins = row_margins(network, statistics, logits[:rows], labels, whole, box)
         elif kind.bounds == "crown-ibp":
+            assert crown is not None
             margins = crown.margins(lower, upper, labels, statistics)
         else:
             margins = interval.margins(lower, upper, labels)
@@ -205,6 +212,7 @@ def _mix(
         # base^(1-w) * certified^w in logarithms; the floor keeps the gradient finite once a point is learnt
         floor = 1e-5
         return torch.exp((1 - weight) * base.clamp(min=floor).log() + weight * certified.clamp(min=floor).log())
+    assert margins is not None  # only "sum" goes without
     seen = logits.gather(1, labels[:, None]) - logits
     return F.cross_entropy(-((1 - weight) * seen + weight * margins), labels, reduction="none")
 

@@ -10,15 +10,15 @@ import copy
 import io
 import warnings
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import onnx
 import onnxruntime
 import torch
-from torch import nn
 
 from ..core import NetworkError, Normalization, require, write_atomically
-from ..networks import Figure, ResNet, parameter_count, write_card
+from ..networks import Figure, ResNet, in_memory_format, parameter_count, write_card
 
 OPSET = 13
 PARITY = 1e-4  # largest difference to onnxruntime, relative to the largest logit or 1
@@ -51,7 +51,7 @@ def onnx_bytes(network: ResNet) -> bytes:
     Raises:
         NetworkError: when onnxruntime disagrees by more than `PARITY`, or the number of values is not the network's.
     """
-    network = copy.deepcopy(network).to("cpu", torch.float32, memory_format=torch.contiguous_format).eval()
+    network = in_memory_format(copy.deepcopy(network).to("cpu", torch.float32), torch.contiguous_format).eval()
     finite = all(bool(torch.isfinite(value).all()) for value in network.state_dict().values())
     require(finite, network.architecture.name, "NaN or infinite weights", "finite weights", error=NetworkError)
     example = torch.from_numpy(_probes(network))
@@ -61,7 +61,7 @@ def onnx_bytes(network: ResNet) -> bytes:
         torch.onnx.export(
             network,
             (example,),
-            buffer,
+            cast(Any, buffer),  # the exporter writes to files in memory as well
             opset_version=OPSET,
             dynamo=False,
             training=torch.onnx.TrainingMode.PRESERVE,  # EVAL would fold batch norms into convolutions
@@ -101,7 +101,7 @@ def own_initializers(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _probes(network: nn.Module) -> np.ndarray:
+def _probes(network: ResNet) -> np.ndarray:
     shape = (3, *network.architecture.input_shape)
     return np.random.default_rng(0).uniform(-2, 2, shape).astype(np.float32)
 

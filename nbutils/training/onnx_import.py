@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ..core import NetworkError, require
-from ..networks import Block, ResNet, build, parse, ports, read_bytes, stored_tensors
+from ..networks import Block, ResNet, build, conv_norm, parse, ports, read_bytes, stored_tensors
+from .interval import statistics
 from .onnx_export import check_parity, own_initializers
 
 ENDINGS = (".onnx", ".onnx.gz")
@@ -82,11 +83,11 @@ class _Graph:
 
     def fill(self, network: ResNet, value: str) -> str:
         """Copy the weights met from `value` on into `network`; the name of the value it ends with."""
-        value = self._conv_norm(network.stem[0], network.stem[1], value, "stem")
+        value = self._conv_norm(*conv_norm(network.stem), value, "stem")
         value = self._step(value, "Relu", "stem")
-        for number, block in enumerate(network.blocks):
+        for number, block in enumerate(network.residual):
             value = self._block(block, value, f"blocks.{number}")
-        _, hidden, _, last = network.head
+        hidden, last = network.linear
         value = self._step(value, "Flatten", "head")
         value = self._step(value, "Gemm", "head.1", (hidden.weight, hidden.bias))
         value = self._step(value, "Relu", "head")
@@ -98,7 +99,7 @@ class _Graph:
         inner = self._conv_norm(block.conv2, block.bn2, inner, f"{place}, second convolution")
         outer = value
         if isinstance(block.shortcut, nn.Sequential):
-            outer = self._conv_norm(block.shortcut[0], block.shortcut[1], value, f"{place}, shortcut")
+            outer = self._conv_norm(*conv_norm(block.shortcut), value, f"{place}, shortcut")
         node = self._node(inner, "Add", place, ())
         require(
             set(node.input) == {inner, outer},
@@ -112,8 +113,7 @@ class _Graph:
 
     def _conv_norm(self, conv: nn.Conv2d, norm: nn.BatchNorm2d, value: str, place: str) -> str:
         value = self._step(value, "Conv", place, (conv.weight,))
-        statistics = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
-        return self._step(value, "BatchNormalization", place, statistics)
+        return self._step(value, "BatchNormalization", place, (norm.weight, norm.bias, *statistics(norm)))
 
     def _step(self, value: str, op: str, place: str, weights: tuple[Tensor, ...] = ()) -> str:
         """Pass the one node `op` with weights of these shapes that reads `value`, and copy its weights."""

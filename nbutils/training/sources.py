@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ..core import ImageSet, Normalization, require
 from ..images import load_images
@@ -39,10 +40,11 @@ def training_images(
     require(source in SOURCES, "IMAGES", source, ", ".join(SOURCES) + ", which hold training images")
     own = source in SPLIT
     require(tests is None or not own, "test images", str(tests), f"nothing, as {source} has a test split of its own")
-    common = {"path": path, "dataset": dataset, "download": download, "normalization": normalization}
-    border = {"crop": False} if source == "tinyimagenet" else {}
-    split = {"split": "train"} if source in (*SPLIT, "npz") else {}
-    images = load_images(source, **common, **border, **split)
+    common: dict[str, Any] = {"path": path, "dataset": dataset, "download": download, "normalization": normalization}
+    training: dict[str, Any] = {"split": "train"} if source in (*SPLIT, "npz") else {}
+    if source == "tinyimagenet":
+        training["crop"] = False
+    images = load_images(source, **common, **training)
     if keep_equal or (tests is None and not own):
         return images
     return without_tested(images, load_images(source, **(common if own else {**common, "path": tests})))

@@ -84,6 +84,7 @@ def soft_labels(
                 levels = images.levels[row : row + _ROWS]
                 for view in (levels, levels[..., ::-1]):
                     pixels = np.ascontiguousarray(view).astype(np.float32) / np.float32(255)
+                    assert network.normalization is not None  # see `open_teachers`
                     logits = network.logits(network.normalization.to_network(pixels))
                     total[row : row + len(levels)] += torch.from_numpy(logits).double().softmax(1)
                 bar.update(len(levels))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from test_composed import SHAPE, Residual, Straight, Toy
 from torch import Tensor, fx, nn
 
-from nbutils.bounds import affine_intervals, engine, lirpa, margin_bounds, methods
+from nbutils.bounds import affine_intervals, engine, layer_rows, lirpa, margin_bounds, methods
 from nbutils.bounds.affine_intervals import AffineIntervals
 from nbutils.bounds.composed_intervals import ROUNDING, ComposedIntervals
 from nbutils.core import PUBLISHED_EPS, BoundsConfig, Box
@@ -111,7 +111,7 @@ def test_crown_settles_what_is_settled_here(kind, seed, radius):
     for name in engine._intervals(x, torch.eye(4)[None])[1]:  # the library's own choice of patches errs at odd sizes
         shape = engine._module[name].output_shape
         rows = torch.arange(shape[1:].numel())
-        sides = [engine._least(x, own, name, rows, sign * torch.ones(len(rows)), 256, False) for sign in (1, -1)]
+        sides = [engine._rows.least(x, own, name, rows, sign * torch.ones(len(rows)), 256, False) for sign in (1, -1)]
         own[name] = sides[0].view(shape), -sides[1].view(shape)
     for (crown_low, crown_up), (low, up) in zip(
         own.values(), swept(engine._affine, ends, list(own.values())), strict=True
@@ -127,13 +127,13 @@ def test_crown_is_the_same_with_less_work(kind, radius, monkeypatch):
     toy, center = made(kind), point(5).numpy()
     box = Box(center - np.float32(radius), center + np.float32(radius), center)
     monkeypatch.setattr(affine_intervals.Sweep, "worth", lambda self, layer, rows, memory_gb: rows > 0)
-    rows, least = [], engine.BoundEngine._least
+    rows, least = [], layer_rows.LayerRows.least
 
     def counted(self, x, known, name, some, *rest):
         rows.append(len(some))
         return least(self, x, known, name, some, *rest)
 
-    monkeypatch.setattr(engine.BoundEngine, "_least", counted)
+    monkeypatch.setattr(layer_rows.LayerRows, "least", counted)
     found = {}
     for usable in (True, False):
         margin_bounds(toy, box, np.array([1]), BoundsConfig())  # layers try patches once

@@ -93,14 +93,14 @@ def test_every_row_of_every_layer_is_the_same_as_a_patch(name):
     x, hidden = tightened(engine, toy_box(0.1), CLASSES)
     images = [layer for layer, (low, _) in hidden.items() if low.ndim == 4]
     assert len(images) >= 2
-    assert [layer for layer, taken in engine._patches.items() if taken] == images
+    assert [layer for layer, taken in engine._rows.patches.items() if taken] == images
     with torch.no_grad():
         for layer in images:
             before = {other: hidden[other] for other in list(hidden)[: list(hidden).index(layer)]}
             rows = torch.arange(hidden[layer][0].numel())
             for sign in (1.0, -1.0):
                 signs = torch.full((len(rows),), sign)
-                whole, patched = (engine._least(x, before, layer, rows, signs, 50, way) for way in (False, True))
+                whole, patched = (engine._rows.least(x, before, layer, rows, signs, 50, way) for way in (False, True))
                 torch.testing.assert_close(patched, whole, rtol=1e-5, atol=1e-5)
                 assert whole.std() > 0.01
 
@@ -112,7 +112,7 @@ def test_margins_are_the_same_without_patches(name, radius, monkeypatch):
     monkeypatch.setattr(lirpa, "has_patches", lambda: False)
     network = built(name)
     slow = margin_bounds(network, toy_box(radius), np.array([1]), BoundsConfig(), layers=True)
-    assert not any(methods.engine_of(network)._patches.values())
+    assert not any(methods.engine_of(network)._rows.patches.values())
     np.testing.assert_allclose(fast.lower, slow.lower, atol=1e-5)
     for first, second in zip(fast.layers, slow.layers, strict=True):
         np.testing.assert_allclose(first.width, second.width, rtol=1e-5)
@@ -145,7 +145,7 @@ def test_patches_that_fail_or_differ_are_not_used(broken, monkeypatch):
     network = built("shortcut")
     weights = {name: value.clone() for name, value in methods.engine_of(network)._module.state_dict().items()}
     found = margin_bounds(network, toy_box(0.1), np.array([1]), BoundsConfig())
-    assert not any(methods.engine_of(network)._patches.values())
+    assert not any(methods.engine_of(network)._rows.patches.values())
     np.testing.assert_allclose(found.lower, expected.lower, atol=1e-5)
     for name, value in methods.engine_of(network)._module.state_dict().items():
         assert value.dtype == torch.float32, name
@@ -168,7 +168,7 @@ def test_an_operation_without_patches_falls_back(monkeypatch):
     monkeypatch.setattr(relu, "bound_backward", whole_images_only)
     found = margin_bounds(network, toy_box(0.1), np.array([1]), BoundsConfig())
     # The first layer has no ReLU before it, the rows of the third are whole images by then, the last is dense.
-    assert list(engine._patches.values()) == [True, False, True, False]
+    assert list(engine._rows.patches.values()) == [True, False, True, False]
     np.testing.assert_allclose(found.lower, expected.lower, atol=1e-5)
 
 
@@ -186,13 +186,13 @@ def test_rows_of_the_real_network(small_network):
     x, hidden = tightened(engine, Box.around(images.pixels, images.normalization, 1 / 255), small_network.classes)
     layers = [layer for layer, (low, _) in hidden.items() if low.ndim == 4]
     assert len(layers) == 5
-    assert all(engine._patches[layer] for layer in layers if layer in engine._patches)
+    assert all(engine._rows.patches[layer] for layer in layers if layer in engine._rows.patches)
     with torch.no_grad():
         for layer in layers:
             before = {other: hidden[other] for other in list(hidden)[: list(hidden).index(layer)]}
             rows = torch.linspace(0, hidden[layer][0].numel() - 1, 24).long()
             signs = torch.tensor([1.0, -1.0]).repeat(12)
-            whole, patched = (engine._least(x, before, layer, rows, signs, 10, way) for way in (False, True))
+            whole, patched = (engine._rows.least(x, before, layer, rows, signs, 10, way) for way in (False, True))
             torch.testing.assert_close(patched, whole, rtol=1e-4, atol=1e-5)
 
 
@@ -201,14 +201,14 @@ def test_the_side_that_can_settle_a_sign_goes_first(small_network, monkeypatch):
     engine = methods.engine_of(small_network)
     images = load_images("embedded").take([8])
     asked: dict[str, list[int]] = {}
-    least = engine._least
+    least = engine._rows.least
 
     def counting(x: object, known: object, name: str, rows: torch.Tensor, *rest: object) -> torch.Tensor:
         if len(rows) > 9 or name in asked:  # not the trial
             asked.setdefault(name, []).append(len(rows))
         return least(x, known, name, rows, *rest)
 
-    monkeypatch.setattr(engine, "_least", counting)
+    monkeypatch.setattr(engine._rows, "least", counting)
     _, hidden = tightened(engine, Box.around(images.pixels, images.normalization, 1 / 255), small_network.classes)
     assert asked
     for name, (first, *second) in asked.items():

@@ -12,7 +12,7 @@ import pytest
 import torch
 import toys
 
-from nbutils.bounds import engine, lirpa, margin_bounds, methods
+from nbutils.bounds import layer_rows, lirpa, margin_bounds, methods
 from nbutils.core import METHODS, BoundsConfig, BoundsError, Box, ParameterError, class_margins, rivals, stream
 from nbutils.images import load_images
 from nbutils.networks import open_network
@@ -161,7 +161,7 @@ def test_result_is_free_of_order_batch_and_earlier_calls(tiny_resnet, method):
 def test_chunks_change_nothing_but_memory(tiny_resnet, monkeypatch):
     box, labels = some_box((2, *tiny_resnet.input_shape), 0.15), np.array([0, 1])
     whole = margin_bounds(tiny_resnet, box, labels, BoundsConfig(), layers=True)
-    monkeypatch.setattr(engine, "CHUNK", 3)
+    monkeypatch.setattr(layer_rows, "CHUNK", 3)
     chunked = margin_bounds(tiny_resnet, box, labels, BoundsConfig(), layers=True)
     np.testing.assert_allclose(chunked.lower, whole.lower, atol=1e-5)
     for first, second in zip(whole.layers, chunked.layers, strict=True):
@@ -324,7 +324,7 @@ def test_less_memory_means_smaller_chunks_and_the_same_bounds(small_network):
     tight = margin_bounds(small_network, box, images.labels, BoundsConfig(memory_gb=0.1))
     np.testing.assert_allclose(tight.lower, usual.lower, atol=1e-4)
     made = methods.engine_of(small_network)
-    assert made._chunk(0.1) < made._chunk(12.0) == engine.CHUNK
+    assert made._rows.chunk(0.1) < made._rows.chunk(12.0) == layer_rows.CHUNK
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
