@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from ..core import AttackTrace, Box, Settings, class_margins, require
-from .pgd import Batch, Loss, Rule, Stage, sign_steps, smallest_margin, trace, uniform_starts
+from .descent import Batch, Loss, Rule, Stage, sign_steps, smallest_margin, uniform_starts
+from .pgd import trace
 
 if TYPE_CHECKING:
     from ..networks import Network

@@ -7,32 +7,21 @@ twin, and both have to give the same logits before anything else sees the networ
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime
 import torch
-from onnx2torch import convert
-from onnx2torch.node_converters import get_converter
 
 from ..core import NetworkError, Normalization, require, settings, stream
 from .cards import NetworkCard, card_path, describe_file, list_networks, write_card
 from .fast_twin import ROWS, steady
-from .onnx_files import Ports, free_batch, parse, ports, read_bytes, taking_images
-from .opsets import opset_of, restated
+from .making_twins import evaluate, make_twin
+from .onnx_files import parse, ports, read_bytes, taking_images
+from .opsets import opset_of
 
 __all__ = ["Network", "NetworkCard", "card_path", "list_networks", "open_network", "write_card"]
-
-PARITY = 1e-4
-"""Largest difference allowed between twin and onnxruntime, relative to the largest logit (1 if that is smaller)."""
-
-# onnx2torch's Slice indexes with a list, which torch takes and deprecates at every call
-warnings.filterwarnings("ignore", "Using a non-tuple sequence", UserWarning, r"onnx2torch\.node_converters\.slice")
 
 _PARITY_ROWS = 8
 _ROWS_AT_ONCE = 256
@@ -88,7 +77,7 @@ class Network:
         """Logits of the torch twin, float32 [N, K], for `x` float32 [N, C, H, W]."""
         self._check(x)
         chunks = [x[row : row + _ROWS_AT_ONCE] for row in range(0, len(x), _ROWS_AT_ONCE)]
-        parts = [_evaluate(self.forward, chunk, self.device) for chunk in chunks]
+        parts = [evaluate(self.forward, chunk, self.device) for chunk in chunks]
         return np.concatenate(parts) if parts else self._nothing()
 
     def judge(self, x: np.ndarray) -> np.ndarray:
@@ -156,20 +145,9 @@ def open_data(data: bytes, path: Path, *, device: str = "auto", card: bool = Tru
         taken, session = ends, _session(data, path, opset_of(model))
     probes = stream("parity").standard_normal((_PARITY_ROWS, *ends.input_shape)).astype(np.float32)
     expected = _judge_probes(session, probes, path)
-    module, batched = _any_twin(model, taken, probes, expected, where, path)
+    module, batched = make_twin(model, taken, probes, expected, where, path)
     facts = describe_file(path, data, model, ends, classes=expected.shape[1], batched=batched, card=card)
     return Network(path=path, card=facts, module=module, session=session, device=where)
-
-
-class _RowByRow(torch.nn.Module):
-    """A twin whose file only allows batches of one."""
-
-    def __init__(self, module: torch.nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([self.module(row) for row in x.split(1)])
 
 
 def _find(name_or_path: str | Path) -> Path:
@@ -197,36 +175,6 @@ def _device(device: str) -> torch.device:
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.deterministic = True
     return torch.device(device)
-
-
-def _any_twin(
-    model: onnx.ModelProto, ends: Ports, probes: np.ndarray, expected: np.ndarray, device: torch.device, path: Path
-) -> tuple[torch.nn.Module, bool]:
-    """The twin of the file as it is, else of the first form in another opset that is the same network.
-
-    Raises:
-        NetworkError: no form has one; the message is about the file as it is.
-    """
-    try:
-        return _twin(model, ends, probes, expected, device, path)
-    except NetworkError as error:
-        for form in restated(model):
-            with suppress(NetworkError):
-                return _twin(form, ends, probes, expected, device, path)
-        raise error
-
-
-def _require_convertible(model: onnx.ModelProto, path: Path) -> None:
-    versions = {entry.domain: entry.version for entry in model.opset_import}
-    missing = set()
-    for node in model.graph.node:
-        try:
-            get_converter(operation_type=node.op_type, version=versions.get(node.domain, 1), domain=node.domain)
-        except NotImplementedError:
-            missing.add(node.op_type)
-    allowed = f"operators that onnx2torch converts; the file has opset {opset_of(model)}, and no other was found for it"
-    hint = "Export the network with opset 13, or with plainer operators"
-    require(not missing, f"{path}: operators", sorted(missing), allowed, hint, error=NetworkError)
 
 
 def _session(data: bytes, path: Path, opset: int) -> onnxruntime.InferenceSession:
@@ -263,45 +211,3 @@ def _judge_probes(session: onnxruntime.InferenceSession, probes: np.ndarray, pat
     finite = bool(np.isfinite(logits).all())
     require(finite, f"{path}: logits", "NaN or infinity on random inputs", "finite numbers", error=NetworkError)
     return logits
-
-
-def _twin(
-    model: onnx.ModelProto, ends: Ports, probes: np.ndarray, expected: np.ndarray, device: torch.device, path: Path
-) -> tuple[torch.nn.Module, bool]:
-    """The torch twin, and whether it takes whole batches in one pass."""
-    _require_convertible(model, path)
-    allowed = PARITY * max(1.0, float(np.abs(expected).max()))
-    wrong = ""
-    for batched in (True, False):
-        try:
-            module = convert(free_batch(model, ends)) if batched else _RowByRow(convert(model))
-            module = module.eval().requires_grad_(False).to(device)
-            found = [_evaluate(module, rows, device) for rows in (probes, probes[:1])]
-        except Exception as error:  # whatever the converter or the converted operators raise
-            wrong = f"it fails with {_reason(error)}"
-            continue
-        wrong = _difference(np.concatenate(found), np.concatenate([expected, expected[:1]]), allowed)
-        if not wrong:
-            return module, batched
-    raise NetworkError(
-        f"{path}: the torch twin made by onnx2torch is not the network onnxruntime evaluates: {wrong}. The file has "
-        f"opset {opset_of(model)}: export it with another or simplify it; as it is, it cannot be analysed."
-    )
-
-
-def _reason(error: Exception) -> str:
-    """Kind and first line of what a library raised; an assertion may have none."""
-    return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
-
-
-def _evaluate(network: Callable[[torch.Tensor], torch.Tensor], x: np.ndarray, device: torch.device) -> np.ndarray:
-    with torch.inference_mode():
-        return network(torch.from_numpy(np.ascontiguousarray(x)).to(device)).cpu().numpy()
-
-
-def _difference(found: np.ndarray, expected: np.ndarray, allowed: float) -> str:
-    """What is wrong with `found`, empty if nothing is."""
-    if found.shape != expected.shape:
-        return f"logits of shape {found.shape[1:]} instead of {expected.shape[1:]}"
-    largest = float(np.abs(found.astype(np.float64) - expected).max())
-    return "" if largest <= allowed else f"logits differ by {largest:.2e}, allowed are {allowed:.1e}"

@@ -14,8 +14,9 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ..core import NetworkError, require, stream
+from .making_twins import PARITY
 from .onnx_files import parse, ports, read_bytes
-from .opening import PARITY, Network, open_data
+from .opening import Network, open_data
 
 Layer = tuple[str, list[str], dict[str, Any]]
 """Operator, inputs, attributes."""

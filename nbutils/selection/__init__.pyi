@@ -3,9 +3,9 @@ from .choosing import (
     check_count as check_count, choose as choose, choose_indices as choose_indices, instances_of as instances_of,
 )
 from .cluster import dask_engine as dask_engine
+from .deciding import decide as decide, usable_methods as usable_methods
 from .funnel import (
-    Engine as Engine, check_fit as check_fit, count_statuses as count_statuses, decide as decide, here as here,
-    run_funnel as run_funnel, usable_methods as usable_methods,
+    Engine as Engine, check_fit as check_fit, count_statuses as count_statuses, here as here, run_funnel as run_funnel,
 )
 from .image_archive import keep_images as keep_images, selected_images as selected_images
 from .ledger import Ledger as Ledger, run_key as run_key

@@ -13,8 +13,8 @@ import pytest
 import torch
 import toys
 
-from nbutils.attacks import pgd, run_attack
-from nbutils.attacks.pgd import Batch, descend, minus_cross_entropy, sign_steps, smallest_margin, uniform_starts
+from nbutils.attacks import descent, pgd, run_attack
+from nbutils.attacks.descent import Batch, descend, minus_cross_entropy, sign_steps, smallest_margin, uniform_starts
 from nbutils.core import AttackConfig, AttackTrace, Box, ParameterError, class_margins
 from nbutils.images import load_images
 from nbutils.networks import Network, folded, open_network, twin_of
@@ -91,8 +91,8 @@ def test_losses_by_hand() -> None:
     assert minus_cross_entropy(logits, labels)[0, 0].item() == pytest.approx(np.log(probability), rel=1e-6)
 
 
-@pytest.mark.parametrize("loss", pgd.LOSSES.values(), ids=pgd.LOSSES)
-def test_gradients_of_losses_match_finite_differences(loss: pgd.Loss) -> None:
+@pytest.mark.parametrize("loss", descent.LOSSES.values(), ids=pgd.LOSSES)
+def test_gradients_of_losses_match_finite_differences(loss: descent.Loss) -> None:
     logits = torch.randn(2, 3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
     assert torch.autograd.gradcheck(lambda z: loss(z, torch.tensor([[1], [4]])), logits)
 
@@ -408,7 +408,7 @@ def test_repeated_steps_are_not_computed_and_change_no_byte(two_neuron, monkeypa
     """Signed steps on two neurons swing between two points after a few steps; the trace is that of computed ones."""
     box, config = toys.two_neuron_box(), AttackConfig(steps=40, restarts=4, step_size=0.3, early_stop=False)
     passes = []
-    real = pgd.smallest_margin
+    real = descent.smallest_margin
     monkeypatch.setattr(pgd, "LOSSES", {"margin": lambda *a: passes.append(1) or real(*a)})
 
     def traced():
@@ -418,7 +418,7 @@ def test_repeated_steps_are_not_computed_and_change_no_byte(two_neuron, monkeypa
         return [array.tobytes() for array in arrays], len(passes)
 
     short, few = traced()
-    monkeypatch.setattr(pgd, "PERIODS", (1000,))
+    monkeypatch.setattr(descent, "PERIODS", (1000,))
     plain, all_steps = traced()
     assert short == plain
     assert few < 25 < all_steps == 41

@@ -10,7 +10,7 @@ import torch
 import toys
 
 from nbutils.attacks import StrongConfig, run_attack, strong_attack
-from nbutils.attacks.pgd import Batch
+from nbutils.attacks.descent import Batch
 from nbutils.attacks.strong import Apgd, checkpoints, closest_rivals, dlr, targeted_dlr
 from nbutils.attacks.strong import targeted_margin as loss_of_targets
 from nbutils.core import AttackConfig, Box, ParameterError

@@ -12,7 +12,7 @@ import pytest
 import torch
 import toys
 
-from nbutils.bounds import layer_rows, lirpa, margin_bounds, methods
+from nbutils.bounds import layer_rows, lirpa, lirpa_import, margin_bounds, methods
 from nbutils.core import METHODS, BoundsConfig, BoundsError, Box, ParameterError, class_margins, rivals, stream
 from nbutils.images import load_images
 from nbutils.networks import open_network
@@ -225,8 +225,8 @@ import logging, sys, warnings
 import numpy as np, torch, types
 from nbutils.bounds import margin_bounds
 from nbutils.core import BoundsConfig, Box
-from nbutils.bounds.lirpa import _exporter
-GLOBALS = _exporter("_globals").GLOBALS
+from nbutils.bounds.lirpa_import import exporter
+GLOBALS = exporter("_globals").GLOBALS
 module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2)).eval()
 net = types.SimpleNamespace(name="n", module=module, input_shape=(1, 1, 2), classes=2, device=torch.device("cpu"))
 def state():
@@ -342,8 +342,8 @@ def test_cuda_gives_the_bounds_of_the_cpu():
 
 
 def test_the_exporter_is_found_where_torch_keeps_it(monkeypatch):
-    monkeypatch.setattr(lirpa.importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(lirpa.importlib, "import_module", lambda name: name)
-    assert lirpa._exporter("_globals") == "torch.onnx._globals"
-    monkeypatch.setattr(lirpa.importlib.util, "find_spec", lambda name: name)
-    assert lirpa._exporter("_globals") == "torch.onnx._internal.torchscript_exporter._globals"
+    monkeypatch.setattr(lirpa_import.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(lirpa_import.importlib, "import_module", lambda name: name)
+    assert lirpa_import.exporter("_globals") == "torch.onnx._globals"
+    monkeypatch.setattr(lirpa_import.importlib.util, "find_spec", lambda name: name)
+    assert lirpa_import.exporter("_globals") == "torch.onnx._internal.torchscript_exporter._globals"

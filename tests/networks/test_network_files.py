@@ -14,7 +14,7 @@ import toys
 from onnx import TensorProto, helper, numpy_helper
 
 from nbutils.core import NetworkError
-from nbutils.networks import Network, onnx_files, open_network, opening
+from nbutils.networks import Network, making_twins, onnx_files, open_network
 
 Edit = Callable[[onnx.ModelProto], object]
 
@@ -230,8 +230,8 @@ def test_twin_that_disagrees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         next(twin.parameters()).data += 0.01
         return twin
 
-    right = opening.convert
-    monkeypatch.setattr(opening, "convert", wrong)
+    right = making_twins.convert
+    monkeypatch.setattr(making_twins, "convert", wrong)
     message = r"two_neuron\.onnx: the torch twin .* not the network onnxruntime evaluates: logits differ by \d\.\d+e-0"
     with pytest.raises(NetworkError, match=message):
         open_network(toys.two_neuron_net(tmp_path))
@@ -301,7 +301,7 @@ def test_a_form_in_another_opset_is_held_against_the_file(tmp_path: Path, monkey
         return [form]
 
     path = in_opset(tmp_path, "Clip", 22)
-    monkeypatch.setattr(opening, "restated", wrong)
+    monkeypatch.setattr(making_twins, "restated", wrong)
     message = (
         r"operators: found \['Conv', 'Flatten'\]; allowed: .*; the file has opset 22, and no other was found for it"
     )

@@ -16,7 +16,7 @@ ORDER = (
 
 # Libraries that exactly these modules may import.
 DOORS = {
-    "auto_LiRPA": {"bounds/lirpa"},
+    "auto_LiRPA": {"bounds/lirpa_import"},
     "ipywidgets": {"explore/controls", "explore/panel", "notebook/sliders"},
     "anywidget": {"explore/picture"},
     "papermill": {"notebook/runner"},
@@ -24,7 +24,7 @@ DOORS = {
     "jupyter_client": {"notebook/kernel_manager"},
     "IPython": {"notebook/display", "notebook/sliders"},
     "torchvision": {"images/datasets"},
-    "onnx2torch": {"networks/opening"},
+    "onnx2torch": {"networks/making_twins"},
     "vnnlib": {"benchmark/text_check"},
     "dask": {"selection/cluster"},
     "distributed": {"selection/cluster"},

@@ -25,8 +25,8 @@ from nbutils.core import (
     class_margins,
 )
 from nbutils.networks import open_network
-from nbutils.selection import Ledger, count_statuses, decide, funnel, run_funnel, run_key
-from nbutils.selection.funnel import refuse_unsound
+from nbutils.selection import Ledger, count_statuses, decide, deciding, funnel, run_funnel, run_key
+from nbutils.selection.deciding import refuse_unsound
 
 NORMALIZATION = Normalization((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 CONFIG = SelectionConfig(eps=6 / 255, attack=AttackConfig(steps=20, restarts=5), bounds=BoundsConfig(method="crown"))
@@ -187,11 +187,11 @@ def test_cheaper_bounds_are_tried_only_within_reach(tiny_resnet, images, verdict
         tried.append(config.method + " last layer" * only_last)
         return margin_bounds(network, box, labels, config, only_last=only_last)
 
-    monkeypatch.setattr(funnel, "margin_bounds", counting)
+    monkeypatch.setattr(deciding, "margin_bounds", counting)
     found = {}
     for reach in (0.0, 6.0, 1e9):
         tried.clear()
-        monkeypatch.setitem(funnel.REACH, method, reach)
+        monkeypatch.setitem(deciding.REACH, method, reach)
         statuses = [v.status for v in run_funnel(tiny_resnet, images, CONFIG, progress=False)]
         assert statuses == [v.status for v in verdicts]
         found[reach] = (tried.count("ibp"), tried.count(method))
@@ -207,7 +207,7 @@ def test_cheaper_bounds_are_tried_only_within_reach(tiny_resnet, images, verdict
 
 @pytest.mark.parametrize("method", ["ibp", "crown-ibp"])
 def test_the_method_that_decides_is_never_skipped(tiny_resnet, images, method, monkeypatch):
-    monkeypatch.setattr(funnel, "REACH", dict.fromkeys(funnel.REACH, 0.0))
+    monkeypatch.setattr(deciding, "REACH", dict.fromkeys(deciding.REACH, 0.0))
     config = replace(CONFIG, bounds=BoundsConfig(method=method))
     found = run_funnel(tiny_resnet, images.take(range(1, 8)), config, progress=False)
     assert [v.status for v in found] == plain_order(tiny_resnet, images.take(range(1, 8)), config)
