@@ -6,7 +6,6 @@ once when one comes back to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ..analysis import RadiusCurve, Slice, box_slice
-from ..attacks import run_attack
-from ..benchmark import ExportReport, export_benchmark
-from ..bounds import margin_bounds
+from ..analysis import RadiusCurve, Slice
+from ..benchmark import ExportReport
 from ..core import (
-    METHODS,
     AttackConfig,
     AttackTrace,
     ImageSet,
@@ -31,16 +27,12 @@ from ..core import (
     require,
 )
 from ..networks import Network, list_networks, open_network
-from ..properties import VERSIONS, write_text
-from ..selection import Ledger, decide, instances_of, run_key
-from .jobs import Job
+from ..selection import Ledger, run_key
+from .basket import Basket
 from .session import Session
 
-RADII = (0.125, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
-"""Radii of the curve, as multiples of the one that is set."""
-
-Changed = Callable[[str], None]
-"""Is told, in the thread that computes, which part is new: attack, bounds, radius, status."""
+TIMEOUT = 200.0
+"""Seconds a solver gets for each exported instance, where nobody says otherwise."""
 
 
 class Desk:
@@ -57,6 +49,7 @@ class Desk:
         seed: int = 0,
         ledger: Path | str | None = None,
         device: str = "auto",
+        session: Session | None = None,
     ) -> None:
         """
         Args:
@@ -66,14 +59,15 @@ class Desk:
             steps, restarts, seed: of PGD.
             ledger: file in which "settle all" finds and leaves verdicts of the first network at these settings.
             device: of networks that are opened here.
+            session: of this network, images and settings, see `holding`.
         """
         self._device = device
         self._networks: dict[str, Network] = {}
         self._sessions: dict[tuple[str, str], Session] = {}
-        self._curves: dict[tuple[str, str, str], RadiusCurve] = {}
-        self._planes: dict[tuple[str, str, str], Slice] = {}
-        self._held: Session | None = None
-        self._base = SelectionConfig()
+        self.curves: dict[tuple[str, str, str], RadiusCurve] = {}
+        self.planes: dict[tuple[str, str, str], Slice] = {}
+        self._held = session
+        self._base = SelectionConfig() if session is None else session.config
         self.images = images
         self.eps_255, self.steps, self.restarts, self.seed = eps_255, steps, restarts, seed
         self.network = self._opened(network)
@@ -81,12 +75,15 @@ class Desk:
         self.row = 0
         self.follow: int | None = None  # rival followed in every view
         self.verdicts: dict[tuple[str, str], dict[str, Verdict]] = {}
-        self.basket: list[int] = []
+        self.basket = Basket(session.chosen if session is not None else ())
         self.partial = np.zeros((0, 0), np.float32)  # margins of an attack that runs, [S+1, R]
+        if session is not None:
+            self._sessions[self.network, self.config.digest] = session
+            self.settled().update({verdict.key: verdict for verdict in session.verdicts})
         self.row = self.session().closest_call()
         self._ledger = None if ledger is None else (self.network, self.config.digest, Path(ledger))
         if ledger is not None:
-            with self._opened_ledger() as known:
+            with self.opened_ledger() as known:
                 self.settled().update(known.verdicts(self.images.keys))
 
     @classmethod
@@ -97,20 +94,10 @@ class Desk:
         """
         attack = session.config.attack
         desk = cls(session.network, session.images, eps_255=round(session.config.eps * 255, 9), steps=attack.steps,
-                   restarts=attack.restarts, seed=attack.seed)  # fmt: skip
-        desk._base, desk._held = session.config, session
-        desk._sessions = {(session.network.name, desk.config.digest): session}
-        desk.settled().update({verdict.key: verdict for verdict in session.verdicts})
-        desk.basket = list(session.chosen)
+                   restarts=attack.restarts, seed=attack.seed, session=session)  # fmt: skip
         desk.row = session.row
-        session.observe(lambda change: desk._follow_choice(change["new"]), "chosen")
+        session.observe(lambda change: desk.basket.follow(change["new"], desk.settled().values()), "chosen")
         return desk
-
-    def _follow_choice(self, chosen: tuple[int, ...]) -> None:
-        """The held session's choice was set elsewhere: the basket keeps what is not open, and takes the new choice."""
-        is_open = {verdict.index for verdict in self.settled().values() if verdict.status == "open"}
-        kept = [index for index in self.basket if index in chosen or index not in is_open]
-        self.basket = kept + [index for index in chosen if index not in kept]
 
     # ---- what is looked at
 
@@ -187,11 +174,11 @@ class Desk:
 
     def curve(self) -> RadiusCurve | None:
         """The radius curve of the image, where it was computed."""
-        return self._curves.get(self._curve_key())
+        return self.curves.get(self.place())
 
     def plane(self) -> Slice | None:
         """The plane through the box and PGD's best end points, where the image was attacked."""
-        return self._planes.get(self._curve_key())
+        return self.planes.get(self.place())
 
     def stale_radius(self) -> float | None:
         """Another radius, 1/255, at which this image was attacked; None where it was at this one, or never."""
@@ -206,69 +193,7 @@ class Desk:
         """Verdicts by image key, of the network and settings looked at."""
         return self.verdicts.setdefault((self.network, self.config.digest), {})
 
-    # ---- jobs: each is handed a `Job` and reports to it
-
-    def attack(self, job: Job, changed: Changed) -> None:
-        """PGD on the image, with every iterate; the margins so far are in `partial` after each step."""
-        session, row, place = self.session(), self.row, self._curve_key()
-        seen: list[np.ndarray] = []
-
-        def watch(step: int, margins: np.ndarray) -> None:
-            seen.append(margins[0])
-            job.report(f"PGD, step {step} of {self.steps}")
-            if step % 4 == 0:
-                self.partial = np.stack(seen)
-                changed("attack")
-
-        config = replace(session.config.attack, early_stop=False)
-        key = self.images.ids[row]
-        trace = run_attack(
-            session.network, session.box.take([row]), self.images.labels[[row]], (key,), config, keep_paths=True,
-            watch=watch,
-        )  # fmt: skip
-        session.keep(row, trace=trace)
-        changed("attack")
-        job.report("the plane through the box")
-        label = int(self.images.labels[row])
-        self._planes[place] = box_slice(session.network, session.box.take([row]), label, trace, 0)
-        changed("plane")
-
-    def bound(self, method: str, job: Job, changed: Changed, network: str | None = None) -> None:
-        """Bounds of the image by `method`."""
-        require(method in METHODS, "method", method, ", ".join(METHODS))
-        session, row = self.session(network), self.row
-
-        def watch(word: str, number: int, total: int) -> None:
-            job.report(f"{method}, {word} {number} of {total}")
-
-        config = session.config.bounds.by(method)
-        bounds = margin_bounds(
-            session.network, session.box.take([row]), self.images.labels[[row]], config, layers=True, watch=watch
-        )
-        session.keep(row, bounds=bounds)
-        changed("bounds")
-
-    def radius(self, job: Job, changed: Changed) -> None:
-        """Attack and CROWN at the radii in `RADII` times the one that is set."""
-        key, session, row = self._curve_key(), self.session(), self.row
-        session.method = "crown"
-        self._curves[key] = session.radius_curve(row, RADII, watch=lambda *_: job.report("radius curve"))
-        changed("radius")
-
-    def settle_all(self, job: Job, changed: Changed) -> None:
-        """The funnel over all images, one after the other; those that are settled are left alone."""
-        session, known = self.session(), self.settled()
-        with self._opened_ledger() as ledger:
-            for row, key in enumerate(self.images.keys):
-                if key not in known:
-                    job.report(f"settling image {row + 1} of {len(self.images)}")
-                    verdict = decide(session.network, self.images, row, session.config, session.normalization)
-                    known[key] = verdict
-                    if ledger is not None:
-                        ledger.add(verdict)
-                    changed("status")
-
-    def _opened_ledger(self) -> AbstractContextManager[Any]:
+    def opened_ledger(self) -> AbstractContextManager[Any]:
         """The ledger, where one was named for what is looked at; a ledger belongs to one network and its settings."""
         session = self.session()
         if self._ledger is None or self._ledger[:2] != (self.network, self.config.digest):
@@ -280,46 +205,26 @@ class Desk:
 
     def toggle(self) -> None:
         """Put the image into the basket, or take it out."""
-        index = int(self.images.indices[self.row])
-        if index in self.basket:
-            self.basket.remove(index)
-        else:
-            self.basket.append(index)
+        self.basket.toggle(int(self.images.indices[self.row]))
         if self._held is not None:
             self._held.chosen = tuple(verdict.index for verdict in self.open_in_basket())
 
     def open_in_basket(self) -> list[Verdict]:
         """Verdicts of the images in the basket that are open: only those go into a benchmark."""
-        by_index = {verdict.index: verdict for verdict in self.settled().values()}
-        found = [by_index[index] for index in self.basket if index in by_index]
-        return [verdict for verdict in found if verdict.status == "open"]
+        return self.basket.open(self.settled().values())
 
-    def export(self, out: Path, *, timeout: float = 200.0) -> ExportReport:
+    def export(self, out: Path, *, timeout: float = TIMEOUT) -> ExportReport:
         """Write the open images of the basket as a benchmark, both versions, atomically and read back.
 
         Raises:
             ParameterError: when none of them is open.
             ExportError: as `export_benchmark`.
         """
-        chosen = self.open_in_basket()
-        hint = "Settle the images first; misclassified, attacked and verified ones are no open questions"
-        require(bool(chosen), "basket", f"{len(self.basket)} images, none of them open", "one open image or more", hint)
-        session = self.session()
-        instances = instances_of(chosen, self.images, session.network, session.config, timeout)
-        return export_benchmark(instances, out, manifest=session.manifest(made_by="notebooks/explore.ipynb"))
+        return self.basket.export(self.session(), self.settled().values(), out, timeout)
 
     def preview(self) -> str:
         """Names of the files that an export would write, and the first property's head."""
-        chosen = self.open_in_basket()
-        if not chosen:
-            return "No open image is in the basket: nothing would be written."
-        session = self.session()
-        instances = instances_of(chosen, self.images, session.network, session.config, 200.0)
-        names = [f"{version}/vnnlib/{item.property.name}" for version in VERSIONS for item in instances]
-        files = ["manifest.json", *(f"{version}/instances.csv" for version in VERSIONS), *names]
-        files += [f"{version}/onnx/{session.network.name}.onnx" for version in VERSIONS]
-        head = "\n".join(write_text(instances[0].property, "2.0").splitlines()[:9])
-        return "\n".join(sorted(files)) + f"\n\n{instances[0].property.name}, version 2.0, begins:\n{head}"
+        return self.basket.preview(self.session(), self.settled().values(), TIMEOUT)
 
     def code(self) -> str:
         """The calls that repeat what is on the screen."""
@@ -333,5 +238,6 @@ class Desk:
             f"{[b.method for b in self.bounds()] or ['ibp']}]"
         )
 
-    def _curve_key(self) -> tuple[str, str, str]:
+    def place(self) -> tuple[str, str, str]:
+        """Network, settings and image that are looked at: the key of curves and planes."""
         return self.network, self.config.digest, self.images.ids[self.row]

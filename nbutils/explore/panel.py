@@ -14,6 +14,7 @@ import ipywidgets as w
 import numpy as np
 
 from ..core import WorkbenchError, root
+from . import tasks
 from .controls import Controls
 from .desk import Desk
 from .jobs import Job, Jobs
@@ -98,20 +99,20 @@ class Panel:
         """Run PGD in the background; its curve grows."""
         self.step = self.pictures["trajectories"].step = -1
         self.desk.partial = np.zeros((0, 0), np.float32)
-        return self._start("PGD", self.desk.attack)
+        return self._start("PGD", partial(tasks.attack, self.desk))
 
     def bound(self, method: str | None = None) -> Job:
         """Compute bounds by `method` (the one chosen) in the background."""
         chosen = method or self.controls.method.value
-        return self._start(chosen, lambda job, changed: self.desk.bound(chosen, job, changed))
+        return self._start(chosen, partial(tasks.bound, self.desk, chosen))
 
     def radius(self) -> Job:
         """Compute the radius curve in the background."""
-        return self._start("radius curve", self.desk.radius)
+        return self._start("radius curve", partial(tasks.radius, self.desk))
 
     def settle(self) -> Job:
         """Settle all images in the background."""
-        return self._start("settle all", self.desk.settle_all)
+        return self._start("settle all", partial(tasks.settle_all, self.desk))
 
     def cancel(self) -> None:
         """End what runs and forget what waits."""
@@ -234,13 +235,10 @@ class Panel:
             for method in ("ibp", "crown-ibp"):
                 known = {bounds.method for bounds in self.desk.bounds(network)}
                 if method not in known:
-                    self._start(method, partial(self._bound, method, network))
+                    self._start(method, partial(tasks.bound, self.desk, method, network=network))
         if self.controls.auto.value:
             self.attack()
             self.bound("crown")
-
-    def _bound(self, method: str, network: str | None, job: Job, changed: Callable[[str], None]) -> None:
-        self.desk.bound(method, job, changed, network)
 
     def _start(self, name: str, work: Callable[[Job, Callable[[str], None]], None]) -> Job:
         return self.jobs.start(Job(name, lambda job: work(job, self._news), self._ended))

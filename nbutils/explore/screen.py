@@ -72,7 +72,7 @@ class Screen:
             rows.sort(key=lambda row: float(desk.session().margins.smallest[row]))
         elif self.controls.sort.value == "hardness":  # the open ones first, the hardest before all
             rows.sort(key=lambda row: -_hardness(settled.get(desk.images.keys[row])))
-        data = views.strip_view(desk.images, rows, settled, desk.row, desk.basket) | {
+        data = views.strip_view(desk.images, rows, settled, desk.row, desk.basket.indices) | {
             "sheet": self._sheet,
             "alt": "images",
         }
@@ -150,7 +150,7 @@ class Screen:
         desk = self.desk
         by_index = {verdict.index: verdict for verdict in desk.settled().values()}
         names = []
-        for index in desk.basket:
+        for index in desk.basket.indices:
             row = desk.session().row_of(index)
             glyph = self._look["status"][by_index[index].status]["glyph"] if index in by_index else "not settled"
             names.append(f"[{escape(desk.images.name_of(int(desk.images.labels[row])))} {glyph}]")

@@ -12,7 +12,7 @@ import pytest
 
 from nbutils import load_images
 from nbutils.core import ParameterError
-from nbutils.explore import Cancelled, Desk, Job, Jobs, Panel
+from nbutils.explore import Cancelled, Desk, Job, Jobs, Panel, tasks
 
 
 def quick(name="job", work=lambda job: None):
@@ -176,7 +176,7 @@ def test_layers_are_those_of_the_bounds(panel):
 def test_a_ledger_keeps_verdicts_for_another_day(small_network, tmp_path):
     images, path = load_images("embedded").take(range(3)), tmp_path / "known.db"
     first = Desk(small_network, images, steps=4, restarts=2, ledger=path)
-    first.settle_all(quick(), lambda part: None)
+    tasks.settle_all(first, quick(), lambda part: None)
     assert len(first.settled()) == 3
     again = Desk(small_network, images, steps=4, restarts=2, ledger=path)
     assert {k: v.status for k, v in again.settled().items()} == {k: v.status for k, v in first.settled().items()}

@@ -25,7 +25,7 @@ def views(small_network):
     for work in (panel.attack, lambda: panel.bound("crown"), panel.settle):
         work()
     panel.jobs.wait(180)
-    panel.desk._curves[panel.desk._curve_key()] = panel.desk.session().radius_curve(3, (0.5, 1.0, 2.0))
+    panel.desk.curves[panel.desk.place()] = panel.desk.session().radius_curve(3, (0.5, 1.0, 2.0))
     panel.show()
     panel.jobs.wait(60)
     panel.close()

@@ -98,12 +98,12 @@ def test_the_basket_is_the_choice_and_the_other_way(settled):
     first, second, *_ = opened(settled)
     closed = next(v.index for v in settled.verdicts if v.status != "open")
     settled.chosen = (first,)
-    assert desk.basket == [first]
+    assert desk.basket.indices == [first]
     for index in (second, closed):
         desk.choose(settled.row_of(index))
         desk.toggle()
     assert settled.chosen == (first, second), "only open images are chosen"
-    assert desk.basket == [first, second, closed]
+    assert desk.basket.indices == [first, second, closed]
     desk.choose(settled.row_of(first))
     desk.toggle()
     assert settled.chosen == (second,)
