@@ -9,6 +9,7 @@ alpha-CROWN, Xu et al. 2021.
 
 from __future__ import annotations
 
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
@@ -70,17 +71,9 @@ def margin_bounds(
     seconds = np.zeros(len(box))
     seen: list[list[LayerBounds]] = []
     for row, single in enumerate(box):
-        engine = held_engine(network, config.method)
         start = time.perf_counter()
         wanted = torch.from_numpy(specification(labels[row : row + 1], network.classes)).to(network.device)
-        engine.watch = watch
-        try:
-            found, hidden = engine.run(single, wanted, config, only_last)
-        except lirpa.FAILURES as error:
-            _ENGINES.pop(network.module, None)  # its state is unknown now
-            raise BoundsError(lirpa.failure(network.name, config.method, error)) from error
-        finally:
-            engine.watch = None
+        found, hidden = _one_image(network, single, wanted, config, only_last, watch)
         values = found.cpu().numpy()
         lower[row] = np.where(np.isfinite(values), values, -np.inf)
         if (lower[row] > config.tolerance).all():
@@ -93,15 +86,41 @@ def margin_bounds(
     return MarginBounds(method, lower, others, labels, seconds, config.tolerance, stacked)
 
 
+_ONE_AT_A_TIME = threading.RLock()
+"""Held while a bounds engine works: it keeps the bounds of the image at hand in its nodes, so that two threads at once,
+an explorer's job and a cell say, would give each other's."""
+
 _ENGINES: weakref.WeakKeyDictionary[torch.nn.Module, BoundEngine] = weakref.WeakKeyDictionary()
 _CHECKS: weakref.WeakKeyDictionary[torch.nn.Module, dict[str, MethodCheck]] = weakref.WeakKeyDictionary()
 
 
+def _one_image(
+    network: Classifier,
+    box: Box,
+    wanted: torch.Tensor,
+    config: BoundsConfig,
+    only_last: bool,
+    watch: Callable[[str, int, int], object] | None,
+) -> tuple[torch.Tensor, dict[str, Interval]]:
+    """`BoundEngine.run` for one box, by one thread at a time."""
+    with _ONE_AT_A_TIME:
+        engine = held_engine(network, config.method)
+        engine.watch = watch
+        try:
+            return engine.run(box, wanted, config, only_last)
+        except lirpa.FAILURES as error:
+            _ENGINES.pop(network.module, None)  # its state is unknown now
+            raise BoundsError(lirpa.failure(network.name, config.method, error)) from error
+        finally:
+            engine.watch = None
+
+
 def engine_of(network: Classifier) -> BoundEngine:
     """The network's engine; building one takes as long as several images by IBP."""
-    if network.module not in _ENGINES:
-        _ENGINES[network.module] = BoundEngine(network)
-    return _ENGINES[network.module]
+    with _ONE_AT_A_TIME:
+        if network.module not in _ENGINES:
+            _ENGINES[network.module] = BoundEngine(network)
+        return _ENGINES[network.module]
 
 
 def checked(network: Classifier, method: str) -> MethodCheck:
@@ -110,14 +129,15 @@ def checked(network: Classifier, method: str) -> MethodCheck:
     Raises:
         BoundsError: when no method can bound the network.
     """
-    known = _CHECKS.setdefault(network.module, {})
-    if method not in known:
-        engine = engine_of(network)
-        known[method] = examine(engine, network, method)
-        engine.forget()
-        if not known[method].holds:
-            _ENGINES.pop(network.module, None)  # its state is unknown where the library failed
-    return known[method]
+    with _ONE_AT_A_TIME:
+        known = _CHECKS.setdefault(network.module, {})
+        if method not in known:
+            engine = engine_of(network)
+            known[method] = examine(engine, network, method)
+            engine.forget()
+            if not known[method].holds:
+                _ENGINES.pop(network.module, None)  # its state is unknown where the library failed
+        return known[method]
 
 
 def method_checks(network: Classifier, methods: Sequence[str] = METHODS) -> tuple[MethodCheck, ...]:
