@@ -53,9 +53,11 @@ regenerate: $(READY)  ## a benchmark from SEED: draw, export, audit, report; REG
 	$(RUN) -m nbutils notebook regenerate -p SEED $(SEED) $(REGENERATE) \
 		--out runs/regenerate/regenerate.ipynb --report runs/regenerate/report.html
 
-pictures: demo  ## the README's picture, out of the demonstration's notebook
+pictures: demo  ## the README's pictures: the demonstration's ladder, and the explorer (needs Chromium)
 	mkdir -p notebooks/pictures
 	cp runs/demo/pictures/margin-ladder.png notebooks/pictures/
+	$(RUN) tests/render_explorer.py runs/explorer
+	cp runs/explorer/explorer.png runs/explorer/explorer.gif notebooks/pictures/
 
 bench: $(READY)  ## seconds and memory beside the network's raw passes
 	$(RUN) -m nbutils bench

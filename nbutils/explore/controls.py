@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import ipywidgets as w
 
 from ..core import METHODS, STATUSES
@@ -26,6 +28,9 @@ def _wide(pixels: int) -> w.Layout:
     return w.Layout(width=f"{pixels}px")
 
 
+_SHORT: dict[str, Any] = {"layout": _wide(136), "style": {"description_width": "56px"}}
+
+
 class Controls:
     """Every widget of the explorer; `widget` holds them all."""
 
@@ -40,9 +45,9 @@ class Controls:
         self.sort = w.Dropdown(options=["index", "margin", "hardness"], description="sort by", layout=_wide(180))
         self.eps = w.FloatSlider(value=desk.eps_255, min=0.05, max=4, step=0.05, description="1/255", layout=_wide(276))
         self.eps.continuous_update = False
-        self.steps = w.BoundedIntText(value=desk.steps, min=1, max=1000, description="steps", layout=_wide(132))
-        self.restarts = w.BoundedIntText(value=desk.restarts, min=1, max=200, description="restarts", layout=_wide(132))
-        self.seed = w.BoundedIntText(value=desk.seed, min=0, max=2**31 - 1, description="seed", layout=_wide(132))
+        self.steps = w.BoundedIntText(value=desk.steps, min=1, max=1000, description="steps", **_SHORT)
+        self.restarts = w.BoundedIntText(value=desk.restarts, min=1, max=200, description="restarts", **_SHORT)
+        self.seed = w.BoundedIntText(value=desk.seed, min=0, max=2**31 - 1, description="seed", **_SHORT)
         self.method = w.Dropdown(options=METHODS, value="crown", description="method", layout=_wide(190))
         self.buttons = {
             name: w.Button(description=text, tooltip=tip, layout=w.Layout(width="auto"), button_style=style)
@@ -63,10 +68,12 @@ class Controls:
             [w.HBox([self.status, self.find]), self.sort, p["strip"], b["settle"]],
             layout=w.Layout(flex="0 1 352px", min_width="190px", overflow="hidden"),
         )
+        pair = w.HBox([p["trajectories"], p["radius"]])
+        pair.add_class("nb-pair")
         self.pages = {
             "Margins": w.VBox([p["ladder"]]), "PGD": w.VBox([p["trajectories"]]),
             "Bounds": w.VBox([p["radius"], p["layers"]]), "Image": w.VBox([p["image"]]), "Set": w.VBox([p["set"]]),
-            "All": w.VBox([p["ladder"], w.HBox([p["trajectories"], p["radius"]])]),
+            "All": w.VBox([p["ladder"], pair]),
         }  # fmt: skip
         pages = [self.pages[name] for name in TABS]
         self.tabs = w.Tab(pages, titles=TABS, layout=w.Layout(flex="1 1 0%", min_width="360px"))

@@ -1,6 +1,7 @@
 // What every picture shares: SVG elements, scales, axes, a tooltip, and how a widget keeps its view drawn.
 
 const NS = "http://www.w3.org/2000/svg";
+const BOLD = 7.8; // pixels that a letter of a title takes
 
 /** An SVG element. @param {string} tag @param {Object} attributes @param {Node[]} children */
 export function svg(tag, attributes = {}, children = []) {
@@ -25,9 +26,14 @@ export function label(x, y, text, attributes = {}) {
   return element;
 }
 
+/** Lines that a title takes in a picture of this width: one or two. */
+export function titleLines(text, width) {
+  return text.length > Math.floor((width - 16) / BOLD) ? 2 : 1;
+}
+
 /** A title over at most two lines of a picture of this width. @returns {SVGElement} */
 export function heading(text, width) {
-  const most = Math.floor((width - 16) / 7), words = text.split(" "), lines = [""];
+  const most = Math.floor((width - 16) / BOLD), words = text.split(" "), lines = [""];
   for (const word of words) {
     if (lines.length < 2 && lines[0].length + word.length > most) lines.push("");
     lines[lines.length - 1] += `${lines[lines.length - 1] ? " " : ""}${word}`;
@@ -107,7 +113,8 @@ export function pick(model, what) {
 /**
  * Draw the model's view into `el` now and whenever it changes.
  * A view is {state, message?, data?}: "empty", "running", "stale", "failed" or "ready".
- * @param {(model: any, data: any, frame: {width: number, height: number}) => Node[]} draw
+ * The frame is as wide as the page gives room, and `small` where several pictures share a tab.
+ * @param {(model: any, data: any, frame: {width: number, height: number, small: boolean, room: number}) => Node[]} draw
  */
 export function picture(draw) {
   function render({ model, el }) {
@@ -115,11 +122,16 @@ export function picture(draw) {
     const root = html("div", { class: "nb-root", role: "img" });
     el.append(root);
     let ends = []; // what a drawing has to undo before the next one: its listeners on the model
+    let drawnAt = 0; // width of the page's room; 0 in a tab that is not shown
     function redraw() {
       ends.forEach((end) => end());
       ends = [];
       const view = model.get("view");
-      const frame = { width: model.get("width"), height: model.get("height"), ends };
+      drawnAt = root.clientWidth;
+      const small = el.closest(".nb-all") !== null;
+      const room = Math.max(200, window.innerHeight - 370); // what a low window leaves under the controls
+      const height = small ? 206 : Math.min(model.get("height"), room);
+      const frame = { width: drawnAt || model.get("width"), height, small, room, ends };
       const focused = [...root.querySelectorAll("[tabindex]")].indexOf(root.getRootNode().activeElement);
       root.replaceChildren();
       root.dataset.state = view.state || "empty";
@@ -132,9 +144,13 @@ export function picture(draw) {
         if (focused >= 0) root.querySelectorAll("[tabindex]")[focused]?.focus({ preventScroll: true });
       } else root.setAttribute("aria-label", view.message || "nothing yet");
     }
+    const resized = new ResizeObserver(() => { // more than a scroll bar, which a drawing may bring about itself
+      if (root.clientWidth && Math.abs(root.clientWidth - drawnAt) > 20) redraw();
+    });
     model.on("change:view", redraw);
     redraw();
-    return () => { ends.forEach((end) => end()); model.off("change:view", redraw); };
+    resized.observe(root);
+    return () => { resized.disconnect(); ends.forEach((end) => end()); model.off("change:view", redraw); };
   }
   return { render };
 }

@@ -1,16 +1,17 @@
 // The margin ladder: one row a rival; circle natural, cross attacked, nested bars what each method proves.
-import { bottomAxis, html, label, pick, picture, scale, signed, svg } from "./common.js";
+import { bottomAxis, heading, html, label, pick, picture, scale, signed, svg, titleLines } from "./common.js";
 
-const LEFT = 150, RIGHT = 84, TOP = 34, ROW = 30;
-
-/** One ladder. @param {any} model @param {any} data view of `ladder_view` @param {number} width @param {number[]} limits */
-function ladder(model, data, width, limits, title) {
-  const rows = data.rungs.length, height = TOP + rows * ROW + 38;
+/** One ladder. @param {any} model @param {any} data view of `ladder_view` @param {number[]} limits @param {string} title */
+function ladder(model, data, { width, small, room }, limits, title) {
+  const words = title ? `${title}: ${data.title}` : data.title, narrow = width < 480;
+  const LEFT = Math.min(150, Math.round(0.28 * width)), RIGHT = narrow ? 26 : 84;
+  const TOP = 18 + 16 * titleLines(words, width), rows = data.rungs.length;
+  const ROW = small ? 17 : Math.max(18, Math.min(30, Math.floor(room / Math.max(rows, 1)))), height = TOP + rows * ROW + 38;
   const x = scale(limits[0], limits[1], LEFT, width - RIGHT), bottom = TOP + rows * ROW;
   const parts = [
-    label(8, 18, title ? `${title}: ${data.title}` : data.title, { class: "nb-text nb-title" }),
+    heading(words, width),
     svg("rect", { x: LEFT, y: TOP, width: Math.max(0, x(0) - LEFT), height: rows * ROW, class: "nb-breach" }),
-    bottomAxis(x, limits[0], limits[1], bottom, TOP, "margin, logits: right of zero is proved"),
+    bottomAxis(x, limits[0], limits[1], bottom, TOP, narrow ? "margin, logits" : "margin, logits: right of zero is proved"),
     svg("line", { x1: x(0), x2: x(0), y1: TOP, y2: bottom, class: "nb-zero" }),
   ];
   data.rungs.forEach((rung, number) => {
@@ -35,7 +36,7 @@ function ladder(model, data, width, limits, title) {
     row.append(svg("circle", { cx: x(rung.natural), cy: y, r: 5, class: "nb-dot" }));
     if (rung.state) {
       const mark = data.look.rival[rung.state];
-      row.append(label(width - RIGHT + 8, y + 4, `${mark.glyph} ${rung.state}`, { class: "nb-text" }));
+      row.append(label(width - RIGHT + 8, y + 4, narrow ? mark.glyph : `${mark.glyph} ${rung.state}`, { class: "nb-text" }));
     }
     const follow = () => pick(model, { rival: rung.rival });
     row.addEventListener("click", follow);
@@ -49,12 +50,12 @@ function legend(data) {
   const items = data.methods.map((m) => html("span", { class: "nb-key" }, [
     html("i", { style: `background:${data.look.method[m].color}` }), data.look.method[m].name]));
   return html("div", { class: "nb-legend" }, ["\u25cb natural", " \u2715 lowest of PGD ", ...items,
-    data.note ? ` ${data.note}` : ""]);
+    html("span", { class: "nb-key" }, [data.note || ""])]);
 }
 
 export default picture((model, data, frame) => {
   const both = data.other ? [data, data.other] : [data];
   const limits = [Math.min(...both.map((d) => d.limits[0])), Math.max(...both.map((d) => d.limits[1]))];
-  const drawn = both.map((d) => ladder(model, { ...d, look: data.look, follow: data.follow }, frame.width, limits, d.network));
+  const drawn = both.map((d) => ladder(model, { ...d, look: data.look, follow: data.follow }, frame, limits, d.network));
   return [...drawn, legend(data)];
 });

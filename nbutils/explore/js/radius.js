@@ -1,10 +1,11 @@
 // Bounds and attack against the radius: proven, open and broken intervals as bands.
-import { bottomAxis, html, label, leftAxis, picture, scale, signed, svg } from "./common.js";
+import { bottomAxis, heading, html, label, leftAxis, picture, scale, signed, svg, titleLines } from "./common.js";
 
-const LEFT = 56, RIGHT = 16, TOP = 40, BOTTOM = 62;
+const LEFT = 56, RIGHT = 16, BOTTOM = 62;
 
 export default picture((model, data, frame) => {
   const { width, height } = frame, far = data.radii[data.radii.length - 1];
+  const TOP = 24 + 16 * titleLines(data.title, width);
   const x = scale(0, far, LEFT, width - RIGHT), y = scale(data.limits[0], data.limits[1], height - BOTTOM, TOP);
   const line = (values) => values.map((v, i) => `${i ? "L" : "M"}${x(data.radii[i])},${y(Math.max(v === null ? data.limits[0] : v, data.limits[0]))}`).join("");
   const broken = data.attacked === null ? far : data.attacked, band = height - BOTTOM + 36;
@@ -12,7 +13,7 @@ export default picture((model, data, frame) => {
     ["proven", 0, Math.min(data.certified, far)], ["open", Math.min(data.certified, far), Math.max(broken, data.certified)],
     ["broken", broken, far]].filter(([, from, to]) => to > from);
   const parts = [
-    label(8, 18, data.title, { class: "nb-text nb-title" }),
+    heading(data.title, width),
     svg("rect", { x: LEFT, y: y(0), width: width - LEFT - RIGHT, height: Math.max(0, height - BOTTOM - y(0)), class: "nb-breach" }),
     leftAxis(y, data.limits[0], data.limits[1], LEFT, width - RIGHT, "margin, logits"),
     bottomAxis(x, 0, far, height - BOTTOM, TOP, ""),

@@ -33,7 +33,7 @@ function curve(data, { width, height }) {
     lines.append(svg("path", { d: path(upTo(data.best, step)), class: "nb-best" }));
     dot.setAttribute("cx", x(at));
     dot.setAttribute("cy", y(data.best[at]));
-    words.textContent = `step ${at}: lowest ${signed(data.best[at])}`;
+    words.textContent = `step ${at}: ${width < 340 ? "" : "lowest "}${signed(data.best[at])}`;
     lines.dataset.step = at;
   }
   const drawn = svg("svg", { viewBox: `0 0 ${width} ${height}`, width: "100%", class: "nb-svg nb-curve" }, [
@@ -69,13 +69,15 @@ function plane(data, { width, height }) {
     svg("image", { href: data.url, x: LEFT, y: TOP, width: w, height: h, preserveAspectRatio: "none" }),
     ...data.zero.map((line) => svg("path", { d: path(line.map(at)), class: "nb-zeroline" })), paths,
     svg("path", { d: `M${x(0) - 6},${y(0)}L${x(0) + 6},${y(0)}M${x(0)},${y(0) - 6}L${x(0)},${y(0) + 6}`, class: "nb-best" }),
-    label(LEFT, TOP + h + 16, "through the image (+) and PGD's best ends; bold: margin 0", { class: "nb-text nb-faint" }),
+    label(LEFT, TOP + h + 16, "+ the image; circles: ends of PGD", { class: "nb-text nb-faint" }),
+    label(LEFT, TOP + h + 32, data.zero.length ? "bold: margin 0" : "", { class: "nb-text nb-faint" }),
   ]);
   return { drawn, show };
 }
 
 export default picture((model, data, frame) => {
-  const half = data.plane ? { width: frame.width * 0.66, height: frame.height * 0.94 } : frame;
+  const beside = data.plane && !frame.small && frame.width >= 546; // two pictures share a line
+  const half = beside ? { width: frame.width / 2 - 3, height: frame.height } : frame;
   const parts = [curve(data, half)];
   if (data.plane) parts.push(plane(data.plane, half));
   const holder = html("div", { class: "nb-two" }, parts.map((part) => part.drawn));
