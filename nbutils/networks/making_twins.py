@@ -20,8 +20,9 @@ from .opsets import opset_of, restated
 PARITY = 1e-4
 """Largest difference allowed between twin and onnxruntime, relative to the largest logit (1 if that is smaller)."""
 
-# onnx2torch's Slice indexes with a list, which torch takes and deprecates at every call
-warnings.filterwarnings("ignore", "Using a non-tuple sequence", UserWarning, r"onnx2torch\.node_converters\.slice")
+# onnx2torch warns where torch may differ from ONNX (Resize) or at a call that torch deprecates (Slice); whether they
+# differ is found out here, on numbers
+warnings.filterwarnings("ignore", category=UserWarning, module=r"onnx2torch\.")
 
 
 def make_twin(
