@@ -33,13 +33,12 @@ def draw_plane(
     look = {"colors": COLORS[:classes], "hatches": list(HATCHES[:classes])}
     ax.contourf(axis, axis, winner, levels=np.arange(classes + 1) - 0.5, **look)
     lines = ax.contour(axis, axis, margin, levels=8, colors="#333333", linewidths=0.8)
-    ax.clabel(lines, fmt="%.1f", fontsize=8)
+    ax.clabel(lines, [level for level in lines.levels if level != 0], fmt="%.1f", fontsize=8)
     ax.contour(axis, axis, margin, levels=[0], colors="black", linewidths=2.4)
     for number in range(classes):
-        inside = points[winner == number]
-        if len(inside):
-            u, v = inside.mean(axis=0) if len(inside) > 0.05 * winner.size else (inside[:, 0].mean(), 2.5)
-            ax.text(u, v, f"class {number}", ha="center", weight="bold", bbox={"color": "white", "alpha": 0.8})
+        if (winner == number).any():
+            u, v = _free_place(points, winner == number, box)
+            ax.text(u, v, f"class {number}", ha="center", va="center", weight="bold", bbox={"color": "white"}, zorder=6)
     if box is not None:
         u, v, radius = box
         ax.add_patch(Rectangle((u - radius, v - radius), 2 * radius, 2 * radius, fill=False, linewidth=2.2))
@@ -48,6 +47,26 @@ def draw_plane(
     ax.set(xlabel="u", ylabel="v", aspect="equal", title=title)
     ax.set_label(title + (", and a box" if box is not None else ""))
     return ax
+
+
+def _free_place(points: np.ndarray, inside: np.ndarray, box: tuple[float, float, float] | None) -> tuple[float, float]:
+    """Where a word fits best: far from the region's border, from the picture's and from the box.
+
+    Args:
+        points: [V, U, 2], the grid of the picture.
+        inside: [V, U], which of them lie in the region.
+        box: centre and radius (u, v, r).
+    """
+    coarse, kept = points[::8, ::8].reshape(-1, 2), inside[::8, ::8].ravel()
+    others = coarse[~kept]
+    candidates = coarse[kept] if kept.any() else points[inside]
+    room = 3 - np.abs(candidates).max(axis=1)
+    if len(others):
+        room = np.minimum(room, np.linalg.norm(candidates[:, None] - others[None], axis=-1).min(axis=1))
+    if box is not None:
+        room = np.minimum(room, np.abs(candidates - np.array(box[:2])).max(axis=1) - box[2])
+    best = candidates[room.argmax()]
+    return float(best[0]), float(best[1])
 
 
 def draw_relu(low: float, up: float, alpha: float | None = None, *, ax: Axes | None = None) -> Axes:
