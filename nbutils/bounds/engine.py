@@ -2,7 +2,8 @@
 
 Layer by layer and in chunks of rows: that bounds memory, and a neuron whose sign a cheaper bound settles is never
 bounded by CROWN. Cheaper are intervals from the tightened layers before, plain ones and those through composed
-convolutions, and where many signs are open still, one affine map for all neurons. Imported by `bounds` only.
+convolutions. Networks of convolutions, linear layers, sums and ReLUs go backward by `crown_pass`, others by the
+library. Imported by `bounds` only.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ import torch
 from ..core import BoundsConfig, BoundsError, Box
 from ..networks import folded
 from . import lirpa
-from .affine_intervals import AffineIntervals, Sweep
 from .composed_intervals import ComposedIntervals
+from .crown_pass import CrownPass, Relaxed
 from .faithful import faithful
 from .layer_rows import Interval, LayerRows
 
@@ -52,7 +53,7 @@ class BoundEngine:
         # batch norms right behind convolutions become part of them: fewer passes over the coefficients
         twin = faithful(folded(network.module), network.input_shape, network.name)
         self._composed = ComposedIntervals(copy.deepcopy(twin))
-        self._affine = AffineIntervals(self._composed)
+        self._pass = CrownPass(self._composed.graph)
         self._numbers: dict[str, int] | None = None  # of the ReLUs in `_composed`, by the name of their input here
         try:
             self._module = lirpa.bounded_module(twin, network.input_shape, network.device)
@@ -119,13 +120,16 @@ class BoundEngine:
         x = lirpa.bounded_input(point, point, point, self._device)
         rng = np.random.default_rng(seed)
         done: dict[str, Interval] = {}
-        for name, sides in self._intervals(x, torch.eye(self._classes, device=self._device)[None, :1])[1].items():
+        hidden = self._intervals(x, torch.eye(self._classes, device=self._device)[None, :1])[1]
+        known = bool(self._numbered(point, {name: low for name, (low, _) in hidden.items()}))
+        relaxed = self._pass.over(self._ends(Box(point, point, point))) if known and self._pass.usable else None
+        for name, sides in hidden.items():
             size = sides[0].numel()
             rows = torch.as_tensor(rng.choice(size, min(count, size), replace=False), device=self._device)
             for sign in (1.0, -1.0):
                 signs = torch.full((len(rows),), sign, device=self._device)
                 with torch.no_grad():
-                    found = self._rows.least(x, done, name, rows, signs, count, False)
+                    found = self._least(relaxed, x, done, name, rows, signs, count)
                 yield name, rows, sign * found
             done[name] = sides
 
@@ -145,17 +149,14 @@ class BoundEngine:
             if config.method == "ibp":
                 return margins, hidden
             chunk = self._rows.chunk(config.memory_gb)
-            if config.method != "crown-ibp":
+            if self._numbers is None or config.method != "crown-ibp":
                 center = lirpa.bounded_input(box.center, box.center, box.center, self._device)
                 values = {name: low for name, (low, _) in self._intervals(center, wanted)[1].items()}
-                if self._numbers is None:
-                    self._numbers = self._numbered(box.center, values)
+            if self._numbers is None:
+                self._numbers = self._numbered(box.center, values)
+            if config.method != "crown-ibp":
                 hidden = self._tighten(x, box, hidden, values, config.memory_gb, only_last)
-            parts = [
-                self._rows.compute(x, hidden, method="backward", C=rows, bound_upper=False)[0].flatten()
-                for rows in wanted.split(chunk, dim=1)
-            ]
-            margins = torch.cat(parts)
+            margins = torch.cat([self._margins(x, box, hidden, rows) for rows in wanted.split(chunk, dim=1)])
         if config.method == "alpha-crown" and self._module.optimizable_activations:
             better = [
                 lirpa.optimized_lower(self._module, x, rows, hidden, config.alpha_steps, config.alpha_lr)
@@ -163,6 +164,15 @@ class BoundEngine:
             ]
             margins = torch.fmax(margins, torch.cat(better))
         return margins, hidden
+
+    def _margins(self, x: Any, box: Box, hidden: dict[str, Interval], wanted: torch.Tensor) -> torch.Tensor:
+        """CROWN's lower bounds [M] of `wanted` [1, M, K] @ logits, from bounds of all layers."""
+        if self._numbers and self._pass.usable:
+            return self._pass.over(self._ends(box)).margins(wanted[0], list(hidden.values()))
+        return self._rows.compute(x, hidden, method="backward", C=wanted, bound_upper=False)[0].flatten()
+
+    def _ends(self, box: Box) -> Interval:
+        return torch.as_tensor(box.lower).to(self._device), torch.as_tensor(box.upper).to(self._device)
 
     def _intervals(self, x: Any, wanted: torch.Tensor) -> tuple[torch.Tensor, dict[str, Interval]]:
         """IBP bounds of the margins [M] and of every input of a nonlinear layer, input side first."""
@@ -210,11 +220,11 @@ class BoundEngine:
         """
         names, chunk = list(hidden), self._rows.chunk(memory_gb)
         done = {name: hidden[name] for name in names[:-1]} if only_last else {}
-        ends = (torch.as_tensor(box.lower).to(self._device), torch.as_tensor(box.upper).to(self._device))
-        sweep = self._affine.sweep(ends) if self._numbers and self._affine.usable else None
+        ends = self._ends(box)
+        relaxed = self._pass.over(ends) if self._numbers and self._pass.usable else None
         for name in names[len(done) :]:
             self._rows.begin(len(done) + 1, len(names))
-            low, up = self._cheaply(x, ends, done, name, sweep, memory_gb)
+            low, up = self._cheaply(x, ends, done, name)
             shape, low, up = low.shape, low.flatten(), up.flatten()
             first = torch.where(values[name].flatten() < 0, -1.0, 1.0)
             for signs in (first, -first):
@@ -222,17 +232,29 @@ class BoundEngine:
                 rows = open_rows.nonzero()[:, 0]
                 if len(rows) == 0:
                     continue
-                patches = self._rows.takes_patches(name, done, chunk)
-                least = self._rows.least(x, done, name, rows, signs[rows], chunk, patches)
+                least = self._least(relaxed, x, done, name, rows, signs[rows], chunk)
                 positive = signs[rows] > 0
                 low[rows] = torch.where(positive, torch.fmax(low[rows], least), low[rows])
                 up[rows] = torch.where(positive, up[rows], torch.fmin(up[rows], -least))
             done[name] = (low.view(shape), up.view(shape))
         return done
 
-    def _cheaply(
-        self, x: Any, box: Interval, done: dict[str, Interval], name: str, sweep: Sweep | None, memory_gb: float
-    ) -> Interval:
+    def _least(
+        self,
+        relaxed: Relaxed | None,
+        x: Any,
+        done: dict[str, Interval],
+        name: str,
+        rows: torch.Tensor,
+        signs: torch.Tensor,
+        chunk: int,
+    ) -> torch.Tensor:
+        """CROWN's lower bounds [M] of `signs` times the neurons `rows` [M] of `name`, the first layer after `done`."""
+        if relaxed is not None:
+            return relaxed.least(len(done), rows, signs, list(done.values()), chunk, self._rows.tell)
+        return self._rows.least(x, done, name, rows, signs, chunk, self._rows.takes_patches(name, done, chunk))
+
+    def _cheaply(self, x: Any, box: Interval, done: dict[str, Interval], name: str) -> Interval:
         """Bounds of the layer `name` without CROWN, from the layers before it, which are those in `done`."""
         # Intervals from the tightened layers before are tighter than IBP from the input, for one cheap pass.
         low, up = (side.clone() for side in self._rows.compute(x, done, method="IBP", final_node_name=name))
@@ -242,13 +264,6 @@ class BoundEngine:
         closer = self._composed.bounds(number, box, before)
         if closer is not None:
             low, up = torch.fmax(low, closer[0]), torch.fmin(up, closer[1])
-        unsettled = (low < 0) & (up > 0)
-        if sweep is not None and sweep.worth(number, int(unsettled.sum()), memory_gb):
-            closer = sweep.bounds(number, before)
-            # where the sign stays open its bounds are CROWN's, so that those of later layers are CROWN's as well
-            settled = unsettled & ((closer[0] >= 0) | (closer[1] <= 0))
-            low = torch.where(settled, torch.fmax(low, closer[0]), low)
-            up = torch.where(settled, torch.fmin(up, closer[1]), up)
         return low, up
 
     def _feeds_relus(self, name: str) -> bool:

@@ -55,7 +55,7 @@ class LayerRows:
     def begin(self, number: int, layers: int) -> None:
         """Say that layer `number` of so many comes now."""
         self._layer = (number, layers)
-        self._tell()
+        self.tell()
 
     def compute(self, x: Any, known: dict[str, Interval], **call: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """`compute_bounds` with the bounds of the layers in `known` taken as given."""
@@ -79,7 +79,7 @@ class LayerRows:
         specify = lirpa.signed_patches if patches else row_trials.signed_rows
         parts = []
         for some, sides in zip(rows.split(chunk), signs.split(chunk), strict=True):
-            self._tell()
+            self.tell()
             call = {"C": specify(some, sides, shape), "final_node_name": name, "bound_upper": False}
             parts.append(self.compute(x, known, method="backward", **call)[0].flatten())
         return torch.cat(parts)
@@ -119,6 +119,7 @@ class LayerRows:
         finally:
             self._module.float()
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Tell of the layer at hand."""
         if self.watch is not None:
             self.watch("layer", *self._layer)

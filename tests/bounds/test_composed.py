@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import fx, nn
 
-from nbutils.bounds import engine, layer_rows, margin_bounds, methods
+from nbutils.bounds import engine, margin_bounds, methods
 from nbutils.bounds.composed_intervals import ComposedIntervals
 from nbutils.core import BoundsConfig, Box
 
@@ -177,15 +177,14 @@ def test_crown_is_the_same_with_less_work(toy, radius, monkeypatch):
     center = np.random.default_rng(5).standard_normal((1, *SHAPE)).astype(np.float32)
     box = Box(center - np.float32(radius), center + np.float32(radius), center)
     rows = []
-    least = layer_rows.LayerRows.least
+    least = engine.BoundEngine._least
 
-    def counted(self, x, known, name, some, *rest):
+    def counted(self, relaxed, x, done, name, some, *rest):
         rows.append(len(some))
-        return least(self, x, known, name, some, *rest)
+        return least(self, relaxed, x, done, name, some, *rest)
 
-    monkeypatch.setattr(layer_rows.LayerRows, "least", counted)
-    margin_bounds(toy, box, np.array([1]), BoundsConfig())  # layers try patches once
-    rows.clear()
+    margin_bounds(toy, box, np.array([1]), BoundsConfig())  # the method is examined once
+    monkeypatch.setattr(engine.BoundEngine, "_least", counted)
     fast = margin_bounds(toy, box, np.array([1]), BoundsConfig(), layers=True)
     assert len(methods.engine_of(toy)._numbers) == 5
     few = sum(rows)
