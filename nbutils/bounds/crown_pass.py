@@ -5,8 +5,8 @@ The bounds library carries one row of coefficients a neuron through whole layers
 * A neuron of a convolution sees a rectangle of each layer before it, so its coefficients are zero outside of it. The
   rows of one place, or of a small square of places, go together and are kept as such rectangles.
 * A ReLU whose input is positive nowhere in the box passes nothing on. Where a whole channel of the rectangle is dead,
-  the convolutions on both sides of the ReLU leave it out. In networks trained on tiny boxes nine of ten neurons are
-  dead in a box of 1/255, and many blocks altogether.
+  the convolutions on both sides of the ReLU leave it out. In networks trained on tiny boxes most neurons are dead in a
+  box of 1/255, and whole blocks are.
 
 The relaxation is the library's, so the bounds are too, up to rounding: above a ReLU that crosses zero its chord, below
 it the line of slope 1 where the upper bound is the farther one from zero, else 0 (Zhang et al. 2018).
@@ -25,8 +25,12 @@ from .relu_graph import ReluGraph, sources
 
 Interval = tuple[Tensor, Tensor]
 
-TOGETHER = 6
+TOGETHER = 12
 """Rows that should go together: squares of places grow until they have as many on average."""
+
+ROWS, CHANNELS = 16, 16
+"""Rows and living channels are filled up to a multiple of this, with zeros and dead ones: a product of a shape that was
+not seen before is slow, because its code is written first."""
 
 _SQUARES = (1, 2, 4, 8)
 
@@ -131,10 +135,7 @@ class Relaxed:
         for members, top, left, side in _together(rows, shape, chunk):
             tell()
             part = _one_hot(rows[members], signs[members], shape, (top, left), side)
-            if self._network.splits(node):
-                used = (rows[members] // shape[2:].numel()).unique()
-                part = Coefficients(part.values[:, used], top, left, used)
-            found[members] = self._back(node, part)
+            found[members] = self._back(node, part)[: len(members)]
         return found
 
     def margins(self, wanted: Tensor, before: Sequence[Interval]) -> Tensor:
@@ -236,7 +237,10 @@ class Relaxed:
         (before,) = sources(source)
         if len(before.users) != 1 or not self._network.splits(before):
             return None
-        return self._alive[number][0, :, slice(*rows), slice(*columns)].flatten(1).any(1).nonzero()[:, 0]
+        alive = self._alive[number][0, :, slice(*rows), slice(*columns)].flatten(1).any(1)
+        count = int(alive.sum())
+        most = min(len(alive), -(-count // CHANNELS) * CHANNELS)
+        return alive.int().argsort(descending=True, stable=True)[:most].sort().values
 
 
 def _together(rows: Tensor, shape: torch.Size, chunk: int) -> Iterator[tuple[Tensor, int, int, int]]:
@@ -256,13 +260,13 @@ def _together(rows: Tensor, shape: torch.Size, chunk: int) -> Iterator[tuple[Ten
 
 
 def _one_hot(rows: Tensor, signs: Tensor, shape: torch.Size, corner: tuple[int, int], side: int) -> Coefficients:
-    """Row i is `signs[i]` at neuron `rows[i]` of a layer of `shape`."""
-    each = torch.arange(len(rows), device=rows.device)
+    """Row i is `signs[i]` at neuron `rows[i]` of a layer of `shape`; further rows, up to a round number, are zero."""
+    each, count = torch.arange(len(rows), device=rows.device), -(-len(rows) // ROWS) * ROWS
     if len(shape) != 4:
-        values = signs.new_zeros(len(rows), shape[1])
+        values = signs.new_zeros(count, shape[1])
         values[each, rows] = signs
         return Coefficients(values)
     (_, channels, height, width), (top, left) = shape, corner
-    values = signs.new_zeros(len(rows), channels, min(side, height - top), min(side, width - left))
+    values = signs.new_zeros(count, channels, min(side, height - top), min(side, width - left))
     values[each, rows // (height * width), rows % (height * width) // width - top, rows % width - left] = signs
     return Coefficients(values.contiguous(memory_format=torch.channels_last), top, left)

@@ -71,10 +71,8 @@ def main() -> None:
             found[name] = way(row)
             seconds[name].append(time.process_time() - began)
         differences += [float(np.abs(lower - found["as it is"]).max()) for lower in found.values()]
-    print(
     count = len(differences) // len(ways)
     print(f"{network.name}, CROWN, {count} images; bounds differ by at most {max(differences):.1e}")
-    )
     for name, times in seconds.items():
         ratios = np.array(times) / np.array(seconds["as it is"])
         print(
