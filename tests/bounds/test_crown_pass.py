@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from test_composed import SHAPE, Residual, Straight, Toy
 from torch import Tensor, fx, nn
 
-from nbutils.bounds import checked, crown_pass, lirpa, margin_bounds, methods
+from nbutils.bounds import checked, coefficients, crown_pass, lirpa, margin_bounds, methods
 from nbutils.bounds.crown_pass import CrownPass
 from nbutils.bounds.engine import BoundEngine
 from nbutils.bounds.relu_graph import ReluGraph
@@ -97,8 +97,8 @@ def test_which_rows_go_together_changes_nothing(kind, monkeypatch):
     signs = torch.where(rows % 3 == 0, 1.0, -1.0)
     found = []
     with torch.no_grad():
-        for squares, chunk in (((1,), 256), ((2,), 256), ((4,), 7), ((8,), 1), ((1, 2, 4, 8), 256)):
-            monkeypatch.setattr(crown_pass, "_SQUARES", squares)
+        for squares, chunk in (((1,), 256), ((2,), 256), ((4,), 7), ((8,), 1), ((64,), 256), ((1, 2, 4, 8, 64), 256)):
+            monkeypatch.setattr(coefficients, "_SQUARES", squares)
             found.append(engine._pass.over(engine._ends(box)).least(layer, rows, signs, before, chunk))
     for other in found[1:]:
         torch.testing.assert_close(other, found[0], rtol=1e-5, atol=1e-5)
