@@ -118,7 +118,9 @@ def _traced(network: ResNet) -> _Traced:
     """`network` for `bounds`, which knows graphs."""
     shape = network.architecture
     module = torch.fx.symbolic_trace(network)
-    for node in list(module.graph.nodes):  # a shortcut without weights: the affine map takes no layer it does not know
+    for node in list(
+        module.graph.nodes
+    ):  # a shortcut without weights: CROWN's own pass takes no layer it does not know
         if node.op == "call_module" and isinstance(module.get_submodule(node.target), torch.nn.Identity):
             node.replace_all_uses_with(node.args[0])
             module.graph.erase_node(node)

@@ -46,11 +46,11 @@ def test_rows_over_intervals_of_the_whole_box_are_crown_ibp():
     np.testing.assert_allclose(nearest_rows(network, box, images.labels, 1.0), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_crown_settles_signs_by_the_affine_map_as_with_an_onnx_file():
+def test_crown_goes_back_by_its_own_pass_as_with_an_onnx_file():
     network = toy_network().eval()
     assert any(isinstance(module, torch.nn.Identity) for module in network.modules())
     traced = _traced(network)
-    assert engine_of(traced)._affine.usable
+    assert engine_of(traced)._pass.usable
     x = torch.from_numpy(NORM.to_network(toy_images(5).pixels))
     torch.testing.assert_close(traced.module(x), network(x))
 
