@@ -62,8 +62,8 @@ def _address(runtime: Path, running: subprocess.Popen) -> str:
     for _ in range(450):
         assert running.poll() is None, "JupyterLab did not start"
         for path in runtime.glob("jpserver-*.json"):
-            url = json.loads(path.read_text())["url"]
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, json.JSONDecodeError):  # it may be half written, or not listen yet
+                url = json.loads(path.read_text())["url"]
                 urllib.request.urlopen(f"{url}api?token={TOKEN}", timeout=2)
                 return url
         time.sleep(0.2)
