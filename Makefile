@@ -19,7 +19,7 @@ demo: $(READY)  ## the main job on the twenty embedded images: report, propertie
 		--out runs/demo/benchmark.ipynb --report runs/demo/report.html --pictures runs/demo/pictures
 	@echo "report runs/demo/report.html, instances vnnlib/demo"
 
-test: $(READY)  ## the test suite (962 s on two shared cores)
+test: $(READY)  ## the test suite (870 s on two shared cores)
 	$(RUN) -m pytest
 
 test-all: $(READY)  ## the test suite and the slow tests
