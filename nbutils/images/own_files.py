@@ -175,8 +175,9 @@ def _inside(folder: Path, names: Sequence[str]) -> list[Path]:
     base = folder.resolve()
     for name in names:
         try:
-            inside = (base / name).resolve().is_relative_to(base)
-        except (OSError, RuntimeError, ValueError):  # links in a circle, a zero byte
+            place = (base / name).resolve()
+            inside = place.is_relative_to(base) and not place.is_symlink()  # still a link: in a circle, Python 3.13
+        except (OSError, RuntimeError, ValueError):  # links in a circle before 3.13, a zero byte
             inside = False
         _require(inside, str(folder / name), "a path that leaves the folder", f"files inside {folder}")
     return [folder / name for name in names]
