@@ -74,6 +74,7 @@ class BoundEngine:
 
     @watch.setter
     def watch(self, told: Callable[[str, int, int], object] | None) -> None:
+        """Tell `told`, or nobody."""
         self._rows.watch = told
 
     def _check_reading(self, network: Classifier) -> None:

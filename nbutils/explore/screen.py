@@ -160,6 +160,7 @@ class Screen:
         )
 
     def facts(self) -> None:
+        """Write the card anew, and what is running."""
         desk, job = self.desk, self.jobs.running
         session, row = desk.session(), desk.row
         verdict = desk.settled().get(desk.images.keys[row])

@@ -107,6 +107,7 @@ def _reason(error: Exception) -> str:
 
 
 def evaluate(network: Callable[[torch.Tensor], torch.Tensor], x: np.ndarray, device: torch.device) -> np.ndarray:
+    """Logits [N, K] of `network`, which runs on `device`, for `x` float32 [N, C, H, W]."""
     with torch.inference_mode():
         return network(torch.from_numpy(np.ascontiguousarray(x)).to(device)).cpu().numpy()
 
