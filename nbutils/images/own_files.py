@@ -176,7 +176,7 @@ def _inside(folder: Path, names: Sequence[str]) -> list[Path]:
     for name in names:
         try:
             place = (base / name).resolve()
-            inside = place.is_relative_to(base) and not place.is_symlink()  # still a link: in a circle, Python 3.13
+            inside = place.is_relative_to(base) and not os.path.islink(place)  # still a link: in a circle, Python 3.13
         except (OSError, RuntimeError, ValueError):  # links in a circle before 3.13, a zero byte
             inside = False
         _require(inside, str(folder / name), "a path that leaves the folder", f"files inside {folder}")
