@@ -44,8 +44,8 @@ class Coefficients:
         top, left = min(self.top, other.top), min(self.left, other.left)
         bottom = max(self.top + self.values.shape[2], other.top + other.values.shape[2])
         right = max(self.left + self.values.shape[3], other.left + other.values.shape[3])
-        grown = (part._grown(top, left, bottom, right) for part in (self, other))
-        return Coefficients(sum(grown, torch.zeros((), device=self.values.device)), top, left)
+        mine, others = (part._grown(top, left, bottom, right) for part in (self, other))
+        return Coefficients(mine + others, top, left)
 
     def _grown(self, top: int, left: int, bottom: int, right: int) -> Tensor:
         height, width = self.values.shape[2:]

@@ -21,9 +21,8 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from .coefficients import CHANNELS, Coefficients, one_hot, together
+from .composed_intervals import Interval
 from .relu_graph import ReluGraph, sources
-
-Interval = tuple[Tensor, Tensor]
 
 
 class CrownPass:

@@ -18,10 +18,10 @@ import torch
 from ..core import BoundsConfig, BoundsError, Box
 from ..networks import folded
 from . import lirpa
-from .composed_intervals import ComposedIntervals
+from .composed_intervals import ComposedIntervals, Interval
 from .crown_pass import CrownPass, Relaxed
 from .faithful import faithful
-from .layer_rows import Interval, LayerRows
+from .layer_rows import LayerRows
 
 READING = 1e-3
 """Largest difference of logits between twin and bounds library, relative to the largest logit (1 if smaller)."""
@@ -122,8 +122,8 @@ class BoundEngine:
         rng = np.random.default_rng(seed)
         done: dict[str, Interval] = {}
         hidden = self._intervals(x, torch.eye(self._classes, device=self._device)[None, :1])[1]
-        known = bool(self._numbered(point, {name: low for name, (low, _) in hidden.items()}))
-        relaxed = self._pass.over(self._ends(Box(point, point, point))) if known and self._pass.usable else None
+        numbers = self._numbered(point, {name: low for name, (low, _) in hidden.items()})
+        relaxed = self._relaxed(Box(point, point, point), numbers)
         for name, sides in hidden.items():
             size = sides[0].numel()
             rows = torch.as_tensor(rng.choice(size, min(count, size), replace=False), device=self._device)
@@ -155,9 +155,10 @@ class BoundEngine:
                 values = {name: low for name, (low, _) in self._intervals(center, wanted)[1].items()}
             if self._numbers is None:
                 self._numbers = self._numbered(box.center, values)
+            relaxed = self._relaxed(box, self._numbers)
             if config.method != "crown-ibp":
-                hidden = self._tighten(x, box, hidden, values, config.memory_gb, only_last)
-            margins = torch.cat([self._margins(x, box, hidden, rows) for rows in wanted.split(chunk, dim=1)])
+                hidden = self._tighten(x, box, relaxed, hidden, values, chunk, only_last)
+            margins = torch.cat([self._margins(x, relaxed, hidden, rows) for rows in wanted.split(chunk, dim=1)])
         if config.method == "alpha-crown" and self._module.optimizable_activations:
             better = [
                 lirpa.optimized_lower(self._module, x, rows, hidden, config.alpha_steps, config.alpha_lr)
@@ -166,10 +167,16 @@ class BoundEngine:
             margins = torch.fmax(margins, torch.cat(better))
         return margins, hidden
 
-    def _margins(self, x: Any, box: Box, hidden: dict[str, Interval], wanted: torch.Tensor) -> torch.Tensor:
+    def _relaxed(self, box: Box, numbers: dict[str, int]) -> Relaxed | None:
+        """The network over the box for our own pass; None where the library has to go backward."""
+        return self._pass.over(self._ends(box)) if numbers and self._pass.usable else None
+
+    def _margins(
+        self, x: Any, relaxed: Relaxed | None, hidden: dict[str, Interval], wanted: torch.Tensor
+    ) -> torch.Tensor:
         """CROWN's lower bounds [M] of `wanted` [1, M, K] @ logits, from bounds of all layers."""
-        if self._numbers and self._pass.usable:
-            return self._pass.over(self._ends(box)).margins(wanted[0], list(hidden.values()))
+        if relaxed is not None:
+            return relaxed.margins(wanted[0], list(hidden.values()))
         return self._rows.compute(x, hidden, method="backward", C=wanted, bound_upper=False)[0].flatten()
 
     def _ends(self, box: Box) -> Interval:
@@ -208,9 +215,10 @@ class BoundEngine:
         self,
         x: Any,
         box: Box,
+        relaxed: Relaxed | None,
         hidden: dict[str, Interval],
         values: dict[str, torch.Tensor],
-        memory_gb: float,
+        chunk: int,
         only_last: bool,
     ) -> dict[str, Interval]:
         """CROWN bounds of the layers in `hidden` (or of the last of them), each from the tightened ones before it.
@@ -219,10 +227,9 @@ class BoundEngine:
         alone, the side that may settle a sign comes first, and the other side only where it did not. The sign, if
         there is one, is that of the neuron's value at the centre, in `values`.
         """
-        names, chunk = list(hidden), self._rows.chunk(memory_gb)
+        names = list(hidden)
         done = {name: hidden[name] for name in names[:-1]} if only_last else {}
         ends = self._ends(box)
-        relaxed = self._pass.over(ends) if self._numbers and self._pass.usable else None
         for name in names[len(done) :]:
             self._rows.begin(len(done) + 1, len(names))
             low, up = self._cheaply(x, ends, done, name)

@@ -14,11 +14,10 @@ import torch
 
 from ..core import BoundsError, require
 from . import lirpa, row_trials
+from .composed_intervals import Interval
 
 CHUNK, CUDA_CHUNK = 256, 2048
 """Most neurons bounded at once; larger chunks are not faster on two cores, where CUDA has to launch less often."""
-
-Interval = tuple[torch.Tensor, torch.Tensor]
 
 
 class LayerRows:

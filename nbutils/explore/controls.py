@@ -28,7 +28,8 @@ def _wide(pixels: int) -> w.Layout:
     return w.Layout(width=f"{pixels}px")
 
 
-_SHORT: dict[str, Any] = {"layout": _wide(136), "style": {"description_width": "56px"}}
+def _short() -> dict[str, Any]:
+    return {"layout": _wide(136), "style": {"description_width": "56px"}}
 
 
 class Controls:
@@ -45,9 +46,9 @@ class Controls:
         self.sort = w.Dropdown(options=["index", "margin", "hardness"], description="sort by", layout=_wide(180))
         self.eps = w.FloatSlider(value=desk.eps_255, min=0.05, max=4, step=0.05, description="1/255", layout=_wide(276))
         self.eps.continuous_update = False
-        self.steps = w.BoundedIntText(value=desk.steps, min=1, max=1000, description="steps", **_SHORT)
-        self.restarts = w.BoundedIntText(value=desk.restarts, min=1, max=200, description="restarts", **_SHORT)
-        self.seed = w.BoundedIntText(value=desk.seed, min=0, max=2**31 - 1, description="seed", **_SHORT)
+        self.steps = w.BoundedIntText(value=desk.steps, min=1, max=1000, description="steps", **_short())
+        self.restarts = w.BoundedIntText(value=desk.restarts, min=1, max=200, description="restarts", **_short())
+        self.seed = w.BoundedIntText(value=desk.seed, min=0, max=2**31 - 1, description="seed", **_short())
         self.method = w.Dropdown(options=METHODS, value="crown", description="method", layout=_wide(190))
         self.buttons = {
             name: w.Button(description=text, tooltip=tip, layout=w.Layout(width="auto"), button_style=style)

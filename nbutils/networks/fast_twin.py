@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from .architectures import in_memory_format
+
 Twin = Callable[[Tensor], Tensor]
 """Network inputs [M, C, H, W] to logits [M, K], differentiable in the inputs."""
 
@@ -35,7 +37,7 @@ def twin_of(module: nn.Module) -> Twin:
     """
     fast = _copies.get(module)
     if fast is None:
-        fast = _copies[module] = _in_blocks(folded(module)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch has no such overload for modules
+        fast = _copies[module] = in_memory_format(_in_blocks(folded(module)), torch.channels_last)
 
     def twin(x: Tensor) -> Tensor:
         rows = len(x)
