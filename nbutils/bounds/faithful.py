@@ -113,12 +113,14 @@ def _replaced(module: fx.GraphModule, changes: dict[str, nn.Module]) -> fx.Graph
 
 _RULES: dict[str, Callable[[Site], nn.Module | None]] = {
     "AvgPool2d": linear_forms.average_pool,
+    "ConvTranspose2d": linear_forms.transposed_convolution,
     "MaxPool2d": linear_forms.max_pool,
     "OnnxSlice": linear_forms.input_slice,
     "OnnxPadDynamic": linear_forms.padding,
     "OnnxPadStatic": linear_forms.padding,
     "Linear": linear_forms.without_bias,
     "OnnxMatMul": linear_forms.matrix_product,
+    "OnnxMean": linear_forms.several_sum,
     "OnnxSum": linear_forms.several_sum,
     "OnnxPReLU": bent_forms.prelu,
     "PReLU": bent_forms.prelu,

@@ -112,6 +112,20 @@ def average_pool(site: Site) -> nn.Module | None:
     return Scaled(summed, divisor[:1, :1].contiguous())
 
 
+def transposed_convolution(site: Site) -> nn.Module | None:
+    """The library knows no padding here: the rows and columns that it takes away are cropped in a layer of its own."""
+    layer, x = site.layer, site.x
+    if x is None or x.ndim != 4 or not any((*layer.padding, *layer.output_padding)):
+        return None
+    whole = copy.deepcopy(layer)
+    whole.padding, whole.output_padding = (0, 0), (0, 0)
+    full, wanted = whole(x).shape, layer(x).shape
+    rows, columns = (range(pad, pad + size) for pad, size in zip(layer.padding, wanted[2:], strict=True))
+    if rows.stop > full[2] or columns.stop > full[3]:
+        return None  # output_padding adds pixels that no window reaches
+    return nn.Sequential(whole, selection(full[1], (full[2], full[3]), (rows, columns)))
+
+
 def max_pool(site: Site) -> nn.Module | None:
     """The window over the border that `ceil_mode` adds, as zeros around the image, which no ReLU's values are below."""
     layer, x = site.layer, site.x
@@ -213,24 +227,27 @@ def _linear(weight: Tensor) -> nn.Linear:
 
 
 class Added(nn.Module):
-    """Sum of all arguments, two at a time, and of a constant."""
+    """Sum of all arguments, two at a time, and of a constant; each times `share`, where that is given."""
 
     constant: Tensor | None
 
-    def __init__(self, constant: Tensor | None) -> None:
+    def __init__(self, constant: Tensor | None, share: float | None = None) -> None:
         super().__init__()
+        self.share = share
         self.register_buffer("constant", constant)
 
     def forward(self, *parts: Tensor) -> Tensor:
         total = parts[0]
         for part in parts[1:]:
             total = total + part
-        return total if self.constant is None else total + self.constant
+        total = total if self.constant is None else total + self.constant
+        return total if self.share is None else total * self.share
 
 
 def several_sum(site: Site) -> nn.Module | None:
-    """A sum of several is one of two after the other."""
+    """A sum of several is one of two after the other; a mean is a share of it."""
     fixed = [constant for constant in site.constants if constant is not None]
     if not site.moving:
         return None
-    return Added(sum(fixed[1:], fixed[0]) if fixed else None)
+    share = 1 / len(site.args) if site.kind == "OnnxMean" else None
+    return Added(sum(fixed[1:], fixed[0]) if fixed else None, share)

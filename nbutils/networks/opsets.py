@@ -1,4 +1,4 @@
-"""The same network restated in another ONNX opset, for a converter that does not know the file's own.
+"""The same network in plainer padding or in another ONNX opset, for a converter that does not know the file's own.
 
 Nothing here is trusted: whoever uses a form compares it with onnxruntime on the file itself.
 """
@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from .auto_pad import explicit_padding
 from .onnx_files import stored_tensors
 
 TARGETS: tuple[int, ...] = (13, 17, 15, 11)
@@ -25,7 +26,14 @@ def opset_of(model: onnx.ModelProto) -> int:
 
 
 def restated(model: onnx.ModelProto) -> Iterator[onnx.ModelProto]:
-    """Forms of `model` in other opsets: by ONNX's version converter, and, of newer files, with their number changed."""
+    """Forms of `model`: with its padding in numbers, then in other opsets.
+
+    Other opsets come from ONNX's version converter, and, for newer files, from changing their number.
+    """
+    padded = explicit_padding(model)
+    if padded is not None:
+        yield padded
+        model = padded
     here = opset_of(model)
     for target in TARGETS:
         if target != here:

@@ -4,6 +4,7 @@ from .branching import (
 )
 from .exercises import EXERCISES as EXERCISES, check as check
 from .handout import write_handout as write_handout
+from .lipschitz import lipschitz_bound as lipschitz_bound
 from .pictures import draw_boxes as draw_boxes, draw_plane as draw_plane, draw_relu as draw_relu
 from .search_pictures import draw_gap as draw_gap, draw_parts as draw_parts, draw_path as draw_path
 from .small_network import (

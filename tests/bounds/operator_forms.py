@@ -211,6 +211,7 @@ def forms() -> Iterator[Form]:
     yield conv("depthwise", groups=0)
     yield conv("without bias", bias=False)
     yield conv("auto_pad SAME_UPPER", auto_pad="SAME_UPPER", strides=[2, 2])
+    yield conv("auto_pad SAME_LOWER", kernel=4, auto_pad="SAME_LOWER")
     yield conv("auto_pad VALID", auto_pad="VALID")
     yield built("ConvTranspose", lambda g, x: _transposed(g, x), "image", "relu")
     yield built("ConvTranspose stride", lambda g, x: _transposed(g, x, strides=[2, 2]), "relu")
@@ -219,6 +220,7 @@ def forms() -> Iterator[Form]:
         "ConvTranspose output padding",
         lambda g, x: _transposed(g, x, strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 1]),
     )
+    yield built("ConvTranspose auto_pad", lambda g, x: _transposed(g, x, strides=[3, 3], auto_pad="SAME_UPPER"), "relu")
     yield built("BatchNormalization", _norm, "image", "conv", "relu")
     for kind in ("no bias", "not transposed", "alpha 0.5 beta 2", "matmul", "matmul add"):
         yield built(f"head {kind}", lambda g, x, kind=kind: _head(g, x, kind), "relu", "image")
@@ -267,6 +269,7 @@ def forms() -> Iterator[Form]:
         "padding, 2 by 2": {"kernel_shape": [2, 2], "strides": [2, 2], "pads": [1, 1, 1, 1]},
         "ceil_mode": {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1},
         "not square": {"kernel_shape": [2, 3], "strides": [2, 1]},
+        "auto_pad SAME_UPPER": {"kernel_shape": [3, 3], "strides": [2, 2], "auto_pad": "SAME_UPPER"},
     }.items():  # fmt: skip
         yield built(
             f"AveragePool {name}", lambda g, x, a=attributes: g.node("AveragePool", [x], **a), "image", "conv", "relu"
@@ -277,6 +280,7 @@ def forms() -> Iterator[Form]:
         "padding": {"kernel_shape": [3, 3], "strides": [3, 3], "pads": [1, 1, 1, 1]},
         "ceil_mode": {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1},
         "dilation": {"kernel_shape": [2, 2], "strides": [2, 2], "dilations": [2, 2]},
+        "auto_pad SAME_UPPER": {"kernel_shape": [3, 3], "strides": [3, 3], "auto_pad": "SAME_UPPER"},
     }.items():
         yield built(f"MaxPool {name}", lambda g, x, a=attributes: g.node("MaxPool", [x], **a), "conv", "relu")
     yield plain("GlobalAveragePool", places=("image", "relu"))

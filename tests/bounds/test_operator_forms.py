@@ -49,7 +49,8 @@ def test_no_bound_above_a_margin_in_many_networks(form, place, tmp_path):
         "Pad by a value", "Pad channels", "Pad zeros on one side", "Slice crop", "Slice step", "Slice channels",
         "Sum of 3 branches",
         "Clip 0.0 to 6.0", "Clip 0.25 to None", "Max constants", "Min of 2 branches", "head no bias", "head matmul",
-        "HardSigmoid", "HardSwish",
+        "HardSigmoid", "HardSwish", "ConvTranspose padding", "Mean of 2 branches", "Conv auto_pad SAME_LOWER",
+        "AveragePool auto_pad SAME_UPPER",
     ],
 )  # fmt: skip
 def test_what_is_restated_is_bounded_by_every_method(name, tmp_path):

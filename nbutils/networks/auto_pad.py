@@ -1,0 +1,93 @@
+"""Padding that a file states as a rule (`auto_pad`, as Keras writes it), worked out into numbers of pixels."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx
+from onnx import NodeProto, helper, numpy_helper
+
+_WINDOWED = ("Conv", "ConvTranspose", "MaxPool", "AveragePool")
+
+
+def explicit_padding(model: onnx.ModelProto) -> onnx.ModelProto | None:
+    """A copy of `model` whose windowed operators state `pads` in the place of SAME_UPPER and SAME_LOWER.
+
+    None where the file has no such operator, or where the size that one of them reads is not known. Source: the
+    operators' definitions in ONNX: the output is as large as the input divided by the stride, rounded up, and an odd
+    pixel of padding goes to the end (SAME_UPPER) or to the start (SAME_LOWER). An average pooling with an odd pixel
+    becomes one of the padded image, times what corrects the windows over the border.
+    """
+    form = onnx.shape_inference.infer_shapes(model)
+    values = (*form.graph.value_info, *form.graph.input)
+    shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in values}
+    kernels = {tensor.name: list(tensor.dims)[2:] for tensor in form.graph.initializer}
+    nodes: list[NodeProto] = []
+    changed = False
+    for node in form.graph.node:
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        rule = attributes.pop("auto_pad", b"NOTSET")
+        if node.op_type not in _WINDOWED or rule not in (b"SAME_UPPER", b"SAME_LOWER"):
+            nodes.append(node)
+            continue
+        size = shapes.get(node.input[0], [])[2:]
+        kernel = attributes.setdefault("kernel_shape", kernels.get((*node.input, "")[1], []))
+        if not size or not all(size) or len(size) != len(kernel):
+            return None
+        less, more = _sides(node.op_type, size, kernel, attributes)
+        start, end = (less, more) if rule == b"SAME_UPPER" else (more, less)
+        if node.op_type == "AveragePool" and start != end:
+            nodes += _averaged(form, node, attributes, size, start, end)
+        else:
+            nodes.append(_with(node, {**attributes, "pads": start + end}))
+        changed = True
+    del form.graph.node[:]
+    form.graph.node.extend(nodes)
+    return form if changed else None
+
+
+def _sides(kind: str, size: list[int], kernel: list[int], attributes: dict) -> tuple[list[int], list[int]]:
+    """The smaller and the larger half of the padding along each axis."""
+    less, more = [], []
+    for axis, (length, width) in enumerate(zip(size, kernel, strict=True)):
+        stride, dilation, grown = (
+            attributes[name][axis] if name in attributes else usual
+            for name, usual in (("strides", 1), ("dilations", 1), ("output_padding", 0))
+        )
+        span = (width - 1) * dilation + 1
+        total = (
+            span + grown - stride if kind == "ConvTranspose" else (-(-length // stride) - 1) * stride + span - length
+        )
+        less.append(max(total, 0) // 2)
+        more.append(max(total, 0) - less[-1])
+    return less, more
+
+
+def _with(node: NodeProto, attributes: dict) -> NodeProto:
+    return helper.make_node(node.op_type, list(node.input), list(node.output), name=node.name, **attributes)
+
+
+def _averaged(
+    form: onnx.ModelProto, node: NodeProto, attributes: dict, size: list[int], start: list[int], end: list[int]
+) -> list[NodeProto]:
+    """Zeros around the image, the mean of each window, and a factor that leaves out the zeros where the rule does."""
+    name = f"{node.output[0]}_padded"
+    pads = np.array([0, 0, *start, 0, 0, *end], dtype=np.int64)
+    form.graph.initializer.append(numpy_helper.from_array(pads, f"{name}_by"))
+    counted = bool(attributes.pop("count_include_pad", 0))
+    pooled = node.output[0] if counted else f"{name}_mean"
+    made = [
+        helper.make_node("Pad", [node.input[0], f"{name}_by"], [name]),
+        helper.make_node("AveragePool", [name], [pooled], **attributes),
+    ]
+    if not counted:
+        shares = []  # of each window inside the image, an axis at a time
+        strides = attributes.get("strides", [1] * len(size))
+        for length, width, stride, before in zip(size, attributes["kernel_shape"], strides, start, strict=True):
+            first = np.arange(-(-length // stride)) * stride - before
+            shares.append((np.minimum(first + width, length) - np.maximum(first, 0)) / width)
+        factor = np.asarray(1 / math.prod(np.ix_(np.ones(1), np.ones(1), *shares)), dtype=np.float32)
+        form.graph.initializer.append(numpy_helper.from_array(factor, f"{name}_factor"))
+        made.append(helper.make_node("Mul", [pooled, f"{name}_factor"], list(node.output)))
+    return made
