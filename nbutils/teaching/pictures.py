@@ -33,7 +33,7 @@ def draw_plane(
     look = {"colors": COLORS[:classes], "hatches": list(HATCHES[:classes])}
     ax.contourf(axis, axis, winner, levels=np.arange(classes + 1) - 0.5, **look)
     lines = ax.contour(axis, axis, margin, levels=8, colors="#333333", linewidths=0.8)
-    ax.clabel(lines, [level for level in lines.levels if level != 0], fmt="%.1f", fontsize=8)
+    ax.clabel(lines, _with_room(lines.levels, margin, axis[1] - axis[0]), fmt="%.1f", fontsize=8)
     ax.contour(axis, axis, margin, levels=[0], colors="black", linewidths=2.4)
     for number in range(classes):
         if (winner == number).any():
@@ -47,6 +47,14 @@ def draw_plane(
     ax.set(xlabel="u", ylabel="v", aspect="equal", title=title)
     ax.set_label(title + (", and a box" if box is not None else ""))
     return ax
+
+
+def _with_room(levels: np.ndarray, margin: np.ndarray, step: float) -> list[float]:
+    """Those levels but 0 whose lines lie far enough from the next ones for a number; `step` is the grid's."""
+    between = levels[1] - levels[0]
+    apart = between / np.maximum(np.linalg.norm(np.gradient(margin, step), axis=0), 1e-9)
+    near = {float(level): apart[np.abs(margin - level) < between / 4] for level in levels if level != 0}
+    return [level for level, distances in near.items() if len(distances) and np.median(distances) > 0.2]
 
 
 def _free_place(points: np.ndarray, inside: np.ndarray, box: tuple[float, float, float] | None) -> tuple[float, float]:

@@ -62,8 +62,9 @@ def draw_parts(network: SmallNetwork, parts: Sequence[Part], *, label: int = 0) 
         look: dict[str, Any] = {"facecolor": "#E3EEF6" if proved else "#F6D9C8", "hatch": ".." if proved else "xx"}
         ax.add_patch(Polygon(part.corners.tolist(), edgecolor="black", linewidth=1.4, alpha=0.9, **look))
         u, v = part.corners.mean(axis=0)
-        text = f"{part.pattern}\n{'=' if part.exact else '>='} {part.bound:.2f}"
-        ax.text(u, v, text, ha="center", va="center", bbox={"color": "white", "alpha": 0.8, "pad": 1}, fontsize=9)
+        signs = " ".join(part.pattern.replace("-", "\N{MINUS SIGN}"))
+        text = f"{signs}\n{'=' if part.exact else '≥'} {part.bound:.2f}"
+        ax.text(u, v, text, ha="center", va="center", bbox={"color": "white", "pad": 2}, fontsize=9, zorder=6)
     everywhere = np.concatenate([part.corners for part in leaves])
     low, up = everywhere.min(0) - 0.3, everywhere.max(0) + 0.1
     ax.set(xlim=(low[0], up[0]), ylim=(low[1], up[1]), xlabel="u", ylabel="v", aspect="equal")
