@@ -1,5 +1,5 @@
 // The whole set: how many images have each status, and how their natural margins are spread; a bar filters the strip.
-import { bottomAxis, label, pick, picture, scale, svg } from "./common.js";
+import { bottomAxis, heading, label, pick, picture, scale, svg, titleLines } from "./common.js";
 
 const LEFT = 130, RIGHT = 20;
 
@@ -14,9 +14,9 @@ export default picture((model, data, frame) => {
   }
   const { width } = frame, names = Object.keys(data.counts), most = Math.max(1, ...Object.values(data.counts));
   const x = scale(0, most, LEFT, width - RIGHT - 60);
-  const parts = [label(8, 18, data.alt, { class: "nb-text nb-title" })];
+  const below = 18 * titleLines(data.alt, width), parts = [heading(data.alt, width)];
   names.forEach((name, number) => {
-    const y = 34 + number * 30, look = data.look.status[name], count = data.counts[name];
+    const y = below + 10 + number * 30, look = data.look.status[name], count = data.counts[name];
     const row = svg("g", { class: "nb-row", tabindex: 0, role: "button", "data-status": name, "aria-label": `show ${count} ${name}`,
       "data-tip": `${count} of ${data.total} images are ${name}; click to show them` }, [
       svg("rect", { x: 0, y, width, height: 30, class: "nb-hit" }),
@@ -27,7 +27,7 @@ export default picture((model, data, frame) => {
     row.addEventListener("click", () => pick(model, { status: name }));
     parts.push(row);
   });
-  const top = 184, bottom = 320, edges = data.edges;
+  const top = below + 160, bottom = top + 136, edges = data.edges;
   const bx = scale(edges[0], edges[edges.length - 1], LEFT, width - RIGHT);
   const totals = edges.slice(1).map((_, bin) => names.reduce((sum, name) => sum + data.bins[name][bin], 0));
   const by = scale(0, Math.max(1, ...totals), bottom, top);
@@ -45,15 +45,15 @@ export default picture((model, data, frame) => {
   });
   const hard = data.hardness;
   if (hard.counts.length) {
-    const floor = 470, hx = scale(hard.edges[0], hard.edges[hard.edges.length - 1], LEFT, width - RIGHT);
-    const hy = scale(0, Math.max(...hard.counts), floor, 384);
-    parts.push(label(8, 374, "hardness of the open images", { class: "nb-text nb-title" }));
-    parts.push(bottomAxis(hx, hard.edges[0], hard.edges[hard.edges.length - 1], floor, 384, "lowest attack minus best bound, logits"));
+    const ceiling = bottom + 64, floor = ceiling + 86, hx = scale(hard.edges[0], hard.edges[hard.edges.length - 1], LEFT, width - RIGHT);
+    const hy = scale(0, Math.max(...hard.counts), floor, ceiling);
+    parts.push(label(8, ceiling - 10, "hardness of the open images", { class: "nb-text nb-title" }));
+    parts.push(bottomAxis(hx, hard.edges[0], hard.edges[hard.edges.length - 1], floor, ceiling, "lowest attack minus best bound, logits"));
     hard.counts.forEach((count, bin) => {
       if (count) parts.push(bar("hardness", hard.edges[bin], hard.edges[bin + 1], `${count} open`, { x: hx(hard.edges[bin]) + 1,
         width: Math.max(2, hx(hard.edges[bin + 1]) - hx(hard.edges[bin]) - 2), y: hy(count), height: floor - hy(count),
         fill: data.look.status.open.color }));
     });
   }
-  return [svg("svg", { viewBox: `0 0 ${width} ${hard.counts.length ? 510 : 360}`, width: "100%", class: "nb-svg" }, parts)];
+  return [svg("svg", { viewBox: `0 0 ${width} ${bottom + (hard.counts.length ? 190 : 40)}`, width: "100%", class: "nb-svg" }, parts)];
 });

@@ -49,8 +49,9 @@ function curve(data, { width, height }) {
 /** The plane through the box. @returns {{drawn: SVGElement, show: (step: number) => void}} */
 function plane(data, { width, height }) {
   const across = data.across[1] - data.across[0], up = data.up[1] - data.up[0];
-  const per = Math.min((width - LEFT - RIGHT) / across, (height - TOP - BOTTOM) / up);
-  const w = across * per, h = up * per, x = scale(data.across[0], data.across[1], LEFT, LEFT + w);
+  const per = Math.min((width - LEFT - RIGHT) / across, (height - TOP - BOTTOM) / up), w = across * per;
+  const stretch = Math.max(1, Math.min(0.6 * w, height - TOP - BOTTOM) / (up * per)); // a flat plane would hide its paths
+  const h = up * per * stretch, x = scale(data.across[0], data.across[1], LEFT, LEFT + w);
   const y = scale(data.up[0], data.up[1], TOP + h, TOP), paths = svg("g");
   const at = (point) => (point === null || point[0] === null ? null : [x(point[0]), y(point[1])]);
   function show(step) {
@@ -64,13 +65,15 @@ function plane(data, { width, height }) {
     }
     paths.dataset.step = step;
   }
+  const notes = data.zero.length ? ["bold: margin 0"] : [];
+  if (stretch > 1.05) notes.push(`drawn ${stretch.toFixed(1)} times as high`);
   const drawn = svg("svg", { viewBox: `0 0 ${width} ${height}`, width: "100%", class: "nb-svg nb-plane" }, [
     heading(data.title, width),
     svg("image", { href: data.url, x: LEFT, y: TOP, width: w, height: h, preserveAspectRatio: "none" }),
     ...data.zero.map((line) => svg("path", { d: path(line.map(at)), class: "nb-zeroline" })), paths,
     svg("path", { d: `M${x(0) - 6},${y(0)}L${x(0) + 6},${y(0)}M${x(0)},${y(0) - 6}L${x(0)},${y(0) + 6}`, class: "nb-best" }),
     label(LEFT, TOP + h + 16, "+ the image; circles: ends of PGD", { class: "nb-text nb-faint" }),
-    label(LEFT, TOP + h + 32, data.zero.length ? "bold: margin 0" : "", { class: "nb-text nb-faint" }),
+    label(LEFT, TOP + h + 32, notes.join("; "), { class: "nb-text nb-faint" }),
   ]);
   return { drawn, show };
 }
