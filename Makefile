@@ -6,6 +6,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 SEED ?= 0
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all lab explore handout book lint format notebooks regenerate bench pictures lock clean
@@ -19,11 +20,11 @@ demo: $(READY)  ## the main job on the twenty embedded images: report, propertie
 		--out runs/demo/benchmark.ipynb --report runs/demo/report.html --pictures runs/demo/pictures
 	@echo "report runs/demo/report.html, instances vnnlib/demo"
 
-test: $(READY)  ## the test suite (870 s on two shared cores)
-	$(RUN) -m pytest
+test: $(READY)  ## the test suite (nine minutes on two cores; JOBS=0: one test at a time)
+	$(RUN) -m pytest -n $(JOBS) --dist loadgroup
 
 test-all: $(READY)  ## the test suite and the slow tests
-	$(RUN) -m pytest -m ""
+	$(RUN) -m pytest -n $(JOBS) --dist loadgroup -m ""
 
 lab: $(READY)  ## JupyterLab on the notebooks
 	$(RUN) -m jupyter lab --notebook-dir=. notebooks/benchmark.ipynb

@@ -9,6 +9,8 @@ from pathlib import Path
 
 os.environ["MPLBACKEND"] = "Agg"
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch loads: threads that spin starve each other
+if "PYTEST_XDIST_WORKER" in os.environ:  # several runs share the cores: a thread each, also in the kernels they start
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import toys
@@ -16,6 +18,13 @@ import toys
 from nbutils.networks import Network, open_network
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `-n 2 --dist loadgroup` a file stays in one run, as its fixtures do, and only one browser is open."""
+    for item in items:
+        browser = item.get_closest_marker("browser") is not None
+        item.add_marker(pytest.mark.xdist_group("browser" if browser else item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(autouse=True)
