@@ -10,36 +10,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 
-from ..core import BoundsConfig, BoundsError, Box
+from ..core import BoundsConfig, Box
 from ..networks import folded
 from . import lirpa
 from .composed_intervals import ComposedIntervals, Interval
 from .crown_pass import CrownPass, Relaxed
 from .faithful import faithful
 from .layer_rows import LayerRows
-
-READING = 1e-3
-"""Largest difference of logits between twin and bounds library, relative to the largest logit (1 if smaller)."""
-
-
-class Classifier(Protocol):
-    """What bounds need of a `networks.Network`."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def module(self) -> torch.nn.Module: ...
-    @property
-    def input_shape(self) -> tuple[int, int, int]: ...
-    @property
-    def classes(self) -> int: ...
-    @property
-    def device(self) -> torch.device: ...
+from .pool_forms import Largest
+from .reading import Classifier, read
 
 
 class BoundEngine:
@@ -51,21 +35,16 @@ class BoundEngine:
         self._input_shape = network.input_shape
         self._classes = network.classes
         # batch norms right behind convolutions become part of them: fewer passes over the coefficients
-        twin = faithful(folded(network.module), network.input_shape, network.name)
+        folded_twin = folded(network.module)
+        twin = faithful(folded_twin, network.input_shape, network.name)
+        overlap = any(isinstance(layer, Largest) for layer in twin.modules())
+        close = faithful(folded_twin, network.input_shape, network.name, overlap=False) if overlap else None
         self._composed = ComposedIntervals(copy.deepcopy(twin))
         self._pass = CrownPass(self._composed.graph)
         self._numbers: dict[str, int] | None = None  # of the ReLUs in `_composed`, by the name of their input here
-        try:
-            self._module = lirpa.bounded_module(twin, network.input_shape, network.device)
-        except lirpa.UnsupportedOperation as error:
-            raise BoundsError(
-                f"{network.name}: found operations without bounds: {error}; allowed: what auto_LiRPA knows, such as "
-                "Conv, BatchNormalization, Relu, Add, Flatten, Gemm."
-            ) from error
-        except lirpa.FAILURES as error:
-            raise BoundsError(lirpa.failure(network.name, "every bound method", error)) from error
+        self._module = read(twin, network)
+        self._pooled = read(close, network) if close is not None else None
         self._rows = LayerRows(self._module, self._name, self._input_shape, self._device)
-        self._check_reading(network)
 
     @property
     def watch(self) -> Callable[[str, int, int], object] | None:
@@ -76,29 +55,6 @@ class BoundEngine:
     def watch(self, told: Callable[[str, int, int], object] | None) -> None:
         """Tell `told`, or nobody."""
         self._rows.watch = told
-
-    def _check_reading(self, network: Classifier) -> None:
-        """Refuse a network that the library does not read as its twin, as where it counts a pooling's padding.
-
-        Points are normal, of three sizes, so that padding and saturation show behind most ReLUs.
-        """
-        draw = torch.Generator().manual_seed(0)
-        with torch.no_grad():
-            for size in (0.5, 2.0, 20.0) * 3:
-                point = (size * torch.randn(1, *self._input_shape, generator=draw)).to(self._device)
-                expected = network.module(point)
-                if not expected.isfinite().all():
-                    continue  # an overflow says nothing about the reading
-                try:
-                    found = self._module(point)
-                except lirpa.FAILURES as error:
-                    raise BoundsError(lirpa.failure(network.name, "every bound method", error)) from error
-                allowed = READING * max(1.0, float(expected.abs().max()))
-                if found.shape != expected.shape or not float((found - expected).abs().max()) <= allowed:
-                    raise BoundsError(
-                        f"{network.name}: refused by every bound method: the bounds library evaluates it otherwise "
-                        "than the file does, so its bounds would be of another network."
-                    )
 
     def forget(self) -> None:
         """Match layers with those of `_composed` anew at the next image, as a new engine does."""
@@ -148,6 +104,8 @@ class BoundEngine:
         with torch.no_grad():
             margins, hidden = self._intervals(x, wanted)
             if config.method == "ibp":
+                if self._pooled is not None:
+                    margins = torch.fmax(margins, _interval_margins(self._pooled, x, wanted))
                 return margins, hidden
             chunk = self._rows.chunk(config.memory_gb)
             if self._numbers is None or config.method != "crown-ibp":
@@ -184,13 +142,13 @@ class BoundEngine:
 
     def _intervals(self, x: Any, wanted: torch.Tensor) -> tuple[torch.Tensor, dict[str, Interval]]:
         """IBP bounds of the margins [M] and of every input of a nonlinear layer, input side first."""
-        lower, _ = self._module.compute_bounds(x=(x,), C=wanted, method="IBP", bound_upper=False)
+        margins = _interval_margins(self._module, x, wanted)
         hidden: dict[str, Interval] = {}
         for node in self._module._modules.values():
             for source in lirpa.bounded_inputs(node):
                 if source.perturbed and getattr(source, "lower", None) is not None:
                     hidden.setdefault(source.name, (source.lower.clone(), source.upper.clone()))
-        return lower[0], hidden
+        return margins, hidden
 
     def _numbered(self, center: np.ndarray, values: dict[str, torch.Tensor]) -> dict[str, int]:
         """Number of the ReLU behind each layer in `values`, where all ReLUs of both readings see equal values.
@@ -278,3 +236,9 @@ class BoundEngine:
         """Whether every nonlinear layer reading the node `name` is a ReLU."""
         readers = [self._module[after] for after in self._module[name].output_name]
         return all(lirpa.is_relu(reader) for reader in readers if lirpa.bounded_inputs(reader))
+
+
+def _interval_margins(module: Any, x: Any, wanted: torch.Tensor) -> torch.Tensor:
+    """IBP's lower bounds [M] of `wanted` [1, M, K] @ logits."""
+    lower, _ = module.compute_bounds(x=(x,), C=wanted, method="IBP", bound_upper=False)
+    return lower[0]

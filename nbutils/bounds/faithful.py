@@ -5,7 +5,7 @@ others not at all (PReLU, a strided slice). Those that are linear become convolu
 bend once become sums of ReLUs:
 
     PReLU(x)      = s x + (1 - s) relu(x)          Clip(x, a, b) = b - relu(b - a - relu(x - a))
-    max(x, y)     = y + relu(x - y)                min(x, y)     = y - relu(y - x),  y constant
+    max(x, y)     = y + relu(x - y)                min(x, y)     = y - relu(y - x)
 
 Both forms are compared at several points; a network in which nothing has to be restated stays the same object. Bounds
 are for one image at a time, so shapes are those of one image.
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ..core import BoundsError
-from . import bent_forms, linear_forms
+from . import bent_forms, linear_forms, pool_forms
 from .operator_site import Site
 from .relu_graph import sources
 
@@ -29,13 +29,15 @@ SAME = 1e-4
 """Largest difference of logits between both forms, relative to the largest logit (1 if smaller)."""
 
 
-def faithful(module: nn.Module, shape: tuple[int, ...], name: str = "network") -> nn.Module:
+def faithful(module: nn.Module, shape: tuple[int, ...], name: str = "network", *, overlap: bool = True) -> nn.Module:
     """`module` with every operator restated that needs it; `module` itself where none does.
 
     Args:
         module: in evaluation mode; anything but a graph is returned as it is.
         shape: of one image, (C, H, W).
         name: of the network, for the message.
+        overlap: False leaves a max pooling whose windows overlap to the library, which takes intervals through it and
+            nothing else, closer ones than through ReLUs.
 
     Raises:
         BoundsError: when both forms differ.
@@ -50,7 +52,7 @@ def faithful(module: nn.Module, shape: tuple[int, ...], name: str = "network") -
         values.run(points[0])
         changes = {}
         for node in module.graph.nodes:
-            made = _restated(module, node, values)
+            made = _restated(module, node, values, _RULES if overlap else _RULES | _OVERLAPPING)
             if made is not None:
                 changes[node.name] = made
         if not changes:
@@ -66,6 +68,9 @@ def faithful(module: nn.Module, shape: tuple[int, ...], name: str = "network") -
     return restated
 
 
+Rules = dict[str, Callable[[Site], nn.Module | None]]
+
+
 class _Values(fx.Interpreter):
     """Values of all nodes at one image, and which do not depend on it."""
 
@@ -78,7 +83,7 @@ class _Values(fx.Interpreter):
         return self.found[n]
 
 
-def _restated(module: fx.GraphModule, node: fx.Node, values: _Values) -> nn.Module | None:
+def _restated(module: fx.GraphModule, node: fx.Node, values: _Values, rules: Rules) -> nn.Module | None:
     """What stands for `node`, a module of its arguments that depend on the image; None where it stays."""
     if node.op != "call_module" or node.kwargs or not node.args:
         return None
@@ -91,7 +96,7 @@ def _restated(module: fx.GraphModule, node: fx.Node, values: _Values) -> nn.Modu
     before = read[0]
     after_relu = before.op == "call_module" and isinstance(module.get_submodule(str(before.target)), nn.ReLU)
     site = Site(layer, args, known, after_relu)
-    rule = _RULES.get(site.kind)
+    rule = rules.get(site.kind)
     return None if rule is None else rule(site)
 
 
@@ -111,10 +116,10 @@ def _replaced(module: fx.GraphModule, changes: dict[str, nn.Module]) -> fx.Graph
     return result.eval().requires_grad_(False)
 
 
-_RULES: dict[str, Callable[[Site], nn.Module | None]] = {
-    "AvgPool2d": linear_forms.average_pool,
+_RULES: Rules = {
+    "AvgPool2d": pool_forms.average_pool,
     "ConvTranspose2d": linear_forms.transposed_convolution,
-    "MaxPool2d": linear_forms.max_pool,
+    "MaxPool2d": pool_forms.max_pool,
     "OnnxSlice": linear_forms.input_slice,
     "OnnxPadDynamic": linear_forms.padding,
     "OnnxPadStatic": linear_forms.padding,
@@ -133,3 +138,5 @@ _RULES: dict[str, Callable[[Site], nn.Module | None]] = {
     "OnnxMinMax": bent_forms.extreme,
 }
 """By the name of a layer's class, as onnx2torch makes it."""
+
+_OVERLAPPING: Rules = {"MaxPool2d": pool_forms.max_pool_for_intervals}

@@ -1,4 +1,4 @@
-"""Linear operators as convolutions and linear layers: pooling, padding, slices, matrices, sums.
+"""Linear operators as convolutions and linear layers: padding, slices, matrices, sums.
 
 A rule takes a `Site` and gives the module that stands for it, or None where the operator stays as it is.
 """
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .operator_site import Site, pair
+from .operator_site import Site
 
 
 def selection(channels: int, size: tuple[int, int], wanted: tuple[range, range]) -> nn.Conv2d:
@@ -81,37 +81,6 @@ def zero_pad(channels: int, left: int, right: int, top: int, bottom: int) -> nn.
     return conv
 
 
-def average_pool(site: Site) -> nn.Module | None:
-    """Sum over each window as a depthwise convolution, times what the window is divided by."""
-    layer, x = site.layer, site.x
-    if x is None or x.ndim != 4:
-        return None
-    (kh, kw), (sh, sw), (ph, pw) = (pair(v) for v in (layer.kernel_size, layer.stride, layer.padding))
-    if (kh, kw) == (sh, sw) and (ph, pw) == (0, 0) and not layer.ceil_mode:
-        return None  # the library's own is right
-    out = layer(x)
-    # zeros on the right and below, as far as the last window reaches
-    right, below = ((n - 1) * s + k - size - p for n, s, k, size, p in (
-        (out.shape[3], sw, kw, x.shape[3], pw), (out.shape[2], sh, kh, x.shape[2], ph)))  # fmt: skip
-    channels = x.shape[1]
-    conv = nn.Conv2d(channels, channels, (kh, kw), stride=(sh, sw), groups=channels, bias=False)
-    conv.weight = nn.Parameter(torch.ones_like(conv.weight))
-    parts: list[nn.Module] = [conv]
-    if any(side > 0 for side in (pw, right, ph, below)):
-        if right == pw and below == ph:
-            conv.padding = (ph, pw)
-        else:
-            parts.insert(0, zero_pad(channels, pw, max(0, right), ph, max(0, below)))
-    summed = nn.Sequential(*parts)
-    ones = torch.ones_like(x)
-    divisor = layer(ones) / summed(ones)
-    even = divisor.flatten()[0]
-    if (divisor == even).all():  # one divisor: part of the weights
-        conv.weight = nn.Parameter(conv.weight * even)
-        return summed
-    return Scaled(summed, divisor[:1, :1].contiguous())
-
-
 def transposed_convolution(site: Site) -> nn.Module | None:
     """The library knows no padding here: the rows and columns that it takes away are cropped in a layer of its own."""
     layer, x = site.layer, site.x
@@ -124,26 +93,6 @@ def transposed_convolution(site: Site) -> nn.Module | None:
     if rows.stop > full[2] or columns.stop > full[3]:
         return None  # output_padding adds pixels that no window reaches
     return nn.Sequential(whole, selection(full[1], (full[2], full[3]), (rows, columns)))
-
-
-def max_pool(site: Site) -> nn.Module | None:
-    """The window over the border that `ceil_mode` adds, as zeros around the image, which no ReLU's values are below."""
-    layer, x = site.layer, site.x
-    if x is None or x.ndim != 4 or not layer.ceil_mode:
-        return None
-    plain = copy.deepcopy(layer)
-    plain.ceil_mode = False
-    wanted = layer(x).shape
-    if plain(x).shape == wanted:
-        return plain
-    (kh, kw), (sh, sw), (ph, pw), (dh, dw) = (
-        pair(value) for value in (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-    )
-    if not site.after_relu or (dh, dw) != (1, 1):
-        return None
-    right, below = (max(0, (n - 1) * s + k - size - 2 * p) for n, s, k, size, p in (
-        (wanted[3], sw, kw, x.shape[3], pw), (wanted[2], sh, kh, x.shape[2], ph)))  # fmt: skip
-    return nn.Sequential(zero_pad(x.shape[1], 0, right, 0, below), plain)
 
 
 def input_slice(site: Site) -> nn.Module | None:

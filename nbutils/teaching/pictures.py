@@ -33,7 +33,7 @@ def draw_plane(
     look = {"colors": COLORS[:classes], "hatches": list(HATCHES[:classes])}
     ax.contourf(axis, axis, winner, levels=np.arange(classes + 1) - 0.5, **look)
     lines = ax.contour(axis, axis, margin, levels=8, colors="#333333", linewidths=0.8)
-    ax.clabel(lines, _with_room(lines.levels, margin, axis[1] - axis[0]), fmt="%.1f", fontsize=8)
+    ax.clabel(lines, _with_room(np.asarray(lines.levels), margin, axis[1] - axis[0]), fmt="%.1f", fontsize=8)
     ax.contour(axis, axis, margin, levels=[0], colors="black", linewidths=2.4)
     for number in range(classes):
         if (winner == number).any():

@@ -8,7 +8,7 @@ import torch
 import toys
 from onnx import helper
 
-from nbutils.bounds import checked, engine, held_methods, margin_bounds, method_checks, methods
+from nbutils.bounds import checked, engine, held_methods, margin_bounds, method_checks, methods, reading
 from nbutils.core import METHODS, BoundsConfig, BoundsError, Box, ImageSet, SelectionConfig
 from nbutils.networks import open_network
 from nbutils.selection import run_funnel
@@ -75,14 +75,14 @@ def test_a_network_that_the_library_reads_otherwise_is_refused(tmp_path, method,
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_check_of_a_method_finds_a_wrong_reading_too(tmp_path, method, as_it_is, monkeypatch):
-    monkeypatch.setattr(engine.BoundEngine, "_check_reading", lambda *_: None)
+    monkeypatch.setattr(reading, "_check", lambda *_: None)
     found = checked(open_network(pooled(tmp_path), device="cpu"), method)
     assert not found.holds
     assert found.reason.startswith("in a box of one point its bound misses the margin by")
 
 
 def test_a_proof_is_held_against_corners(tmp_path, monkeypatch, as_it_is):
-    monkeypatch.setattr(engine.BoundEngine, "_check_reading", lambda *_: None)
+    monkeypatch.setattr(reading, "_check", lambda *_: None)
     monkeypatch.setattr(methods, "examine", lambda engine, network, method: methods.MethodCheck(method, True))
     network = open_network(pooled(tmp_path), device="cpu")
     with pytest.raises(BoundsError, match="ibp is wrong on this network: its lower bound .* lies above the margin"):
