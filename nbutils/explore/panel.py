@@ -64,7 +64,8 @@ class Panel:
             self.controls.buttons[name].on_click(on(partial(_press, press)))
         self.controls.show_log.observe(on(lambda c: self._show_log(c["new"])), "value")
         for name in ("strip", "ladder", "set", "trajectories"):
-            self.pictures[name].observe(on(lambda c: self._picked(c["new"])), "picked")
+            self.pictures[name].on_pick(on(self._picked))
+        self.pictures["trajectories"].observe(on(lambda c: self._picked(c["new"])), "scrubbed")
 
     def _guarded(self, act: Callable[[Any], object]) -> Callable[[Any], None]:
         """`act`, whose errors are shown in the panel and logged."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import anywidget
 import traitlets
@@ -26,11 +28,12 @@ class Picture(anywidget.AnyWidget):
     """One picture that can be touched.
 
     `view` is {state, message, data}: state is `empty`, `running`, `stale`, `failed` or `ready`, data a resolved view.
-    `picked` is what was clicked, with a counter, so that equal clicks differ.
+    A click or a key comes as a message {picked: what}, see `on_pick`: a trait would keep the last of several while the
+    kernel is busy. `scrubbed` holds the step at which the slider of a replay stands; of several the last is all that counts.
     """
 
     view = traitlets.Dict().tag(sync=True)
-    picked = traitlets.Dict().tag(sync=True)
+    scrubbed = traitlets.Dict().tag(sync=True)
     width = traitlets.Int(640).tag(sync=True)
     height = traitlets.Int(360).tag(sync=True)
     step = traitlets.Int(-1).tag(sync=True)  # that a replay stands at; -1 is the last one
@@ -40,3 +43,12 @@ class Picture(anywidget.AnyWidget):
     def __init__(self, name: str, **more: object) -> None:
         """`name` is one of `PICTURES`."""
         super().__init__(_esm=module(name), **more)
+
+    def on_pick(self, act: Callable[[dict[str, Any]], object]) -> None:
+        """Call `act` with whatever is clicked, such as {"row": 3} or {"key": "a"}."""
+
+        def told(_: object, content: object, __: object) -> None:
+            if isinstance(content, dict) and isinstance(content.get("picked"), dict):
+                act(content["picked"])
+
+        self.on_msg(told)

@@ -13,7 +13,8 @@ class Model {
   constructor(state) { this.state = state; this.heard = {}; this.saved = []; }
   get(name) { return this.state[name]; }
   set(name, value) { this.state[name] = value; (this.heard[`change:${name}`] || []).forEach((act) => act()); }
-  save_changes() { this.saved.push(structuredClone(this.state.picked)); }
+  save_changes() { this.saved.push(structuredClone(this.state.scrubbed)); }
+  send(content) { this.saved.push(structuredClone(content.picked)); }
   on(name, act) { (this.heard[name] ||= []).push(act); }
   off(name, act) { this.heard[name] = (this.heard[name] || []).filter((other) => other !== act); }
 }
@@ -25,7 +26,7 @@ def write_page(path: Path, views: dict[str, dict[str, Any]]) -> Path:
     """An HTML file with one picture for each of `views`; its models are `window.models`, by name."""
     parts = []
     for name, view in views.items():
-        state = {"view": view, "picked": {}, "width": 640, "height": 340, "step": -1}
+        state = {"view": view, "scrubbed": {}, "width": 640, "height": 340, "step": -1}
         code = module(name).replace("export default picture(", "const drawn = picture(", 1)
         parts.append(
             f"<div id='{name}' style='width:700px'></div><script type='module'>{code}\n"

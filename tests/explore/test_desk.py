@@ -13,6 +13,12 @@ import pytest
 from nbutils import load_images
 from nbutils.core import ParameterError
 from nbutils.explore import Cancelled, Desk, Job, Jobs, Panel, tasks
+from nbutils.explore.picture import Picture
+
+
+def touch(picture: Picture, what: dict) -> None:
+    """A click as the browser tells it."""
+    picture._handle_custom_msg({"picked": what}, [])
 
 
 def quick(name="job", work=lambda job: None):
@@ -136,7 +142,7 @@ def test_errors_stand_in_the_panel(panel):
     assert "basket: found" in panel.controls.progress.value
     with pytest.raises(ParameterError, match="row: found 99"):
         panel.choose(99)
-    panel.pictures["strip"].picked = {"row": 99, "count": 1}
+    touch(panel.pictures["strip"], {"row": 99})
     assert "row: found 99" in panel.controls.progress.value
     panel.controls.show_log.value = True
     assert "row: found 99" in panel.controls.log.value
@@ -152,13 +158,13 @@ def test_the_plane_follows_the_attack_and_the_replay_steps(panel):
     np.testing.assert_allclose(data["plane"]["margins"], plane.path_margins, rtol=1e-5)
     assert data["plane"]["url"].startswith("data:image/png")
     strip = panel.pictures["strip"]
-    strip.picked = {"key": ",", "count": 1}
+    touch(strip, {"key": ","})
     assert panel.pictures["trajectories"].step == 7
-    strip.picked = {"key": ",", "count": 2}
-    strip.picked = {"key": ".", "count": 3}
+    touch(strip, {"key": ","})
+    touch(strip, {"key": "."})
     assert panel.pictures["trajectories"].step == 7
-    panel.pictures["trajectories"].picked = {"step": 3, "count": 1}
-    strip.picked = {"key": ".", "count": 4}
+    panel.pictures["trajectories"].scrubbed = {"step": 3, "count": 1}
+    touch(strip, {"key": "."})
     assert panel.pictures["trajectories"].step == 4
 
 
@@ -223,10 +229,10 @@ def test_a_bar_filters_the_strip_and_once_more_shows_all(panel):
     ):
         number = next(n for n, count in enumerate(counts) if count)
         picked = {"within": [kind, edges[number], edges[number + 1]]}
-        panel.pictures["set"].picked = picked | {"count": 1}
+        touch(panel.pictures["set"], picked)
         assert len(panel.pictures["strip"].view["data"]["tiles"]) == counts[number]
         assert f"only {kind} from" in panel.pictures["strip"].view["message"]
-        panel.pictures["set"].picked = picked | {"count": 2}
+        touch(panel.pictures["set"], picked)
         assert len(panel.pictures["strip"].view["data"]["tiles"]) == 20
 
 
@@ -258,7 +264,7 @@ def test_fifty_random_actions_end_where_a_fresh_panel_with_these_settings_is(pan
         elif act == 4:
             panel.cancel()
         elif act == 5:
-            panel.pictures["ladder"].picked = {"rival": int(rng.integers(0, 99)), "count": int(rng.integers(1, 10**6))}
+            touch(panel.pictures["ladder"], {"rival": int(rng.integers(0, 99))})
         else:
             panel.toggle()
     panel.cancel()

@@ -116,6 +116,13 @@ PICK = (
 """Choose an option by its text, in the first list that has it."""
 
 
+BUSY = (
+    "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel"
+    ".requestExecute({code: 'import time; time.sleep(8)'})"
+)
+"""Keep the kernel from answering for a while."""
+
+
 def test_fifty_hands_at_random_and_a_cancelled_crown(page):
     """Seeded clicks and keys; then CROWN on the large network, ended by a button, and the page still answers."""
     page.run_all()
@@ -140,6 +147,14 @@ def test_fifty_hands_at_random_and_a_cancelled_crown(page):
     page.until("an end of it", "return !/running: crown/.test(document.body.textContent)", 20)
     page.click("[data-row='3']")
     page.until("the page to answer", "return document.body.textContent.includes('image 3:')", 60)
+    eps = float(page.browser.execute_script("return /at ([0-9.]+)\\/255, closest/.exec(document.body.textContent)[1]"))
+    page.browser.execute_script(BUSY)
+    page.click("[data-row='5']")
+    key, wanted = ("[", eps - 0.5) if eps > 1 else ("]", eps + 0.5)
+    page.keys(".nb-strip", key)
+    page.keys(".nb-strip", key)
+    page.until("the click made while the kernel was busy", "return document.body.textContent.includes('image 5:')", 60)
+    page.until("both keys", f"return document.body.textContent.includes('at {wanted:g}/255, closest')", 60)
     assert page.errors() == []
 
 

@@ -103,11 +103,9 @@ export function tooltip(root) {
   root.addEventListener("pointerleave", () => { tip.style.display = "none"; });
 }
 
-/** Report a click to Python: a counter makes equal clicks differ. */
+/** Tell Python of a click or a key: a message of its own, so that none is lost while the kernel is busy. */
 export function pick(model, what) {
-  const count = (model.get("picked").count || 0) + 1;
-  model.set("picked", { ...what, count });
-  model.save_changes();
+  model.send({ picked: what });
 }
 
 /**

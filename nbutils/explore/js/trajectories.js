@@ -1,8 +1,14 @@
 // PGD: margin against step, a line a restart, growing while the attack runs; beside it the plane through the box with the
 // paths. A slider replays both step by step; hovering over a restart lights it in both.
-import { bottomAxis, heading, html, label, leftAxis, pick, picture, scale, signed, svg } from "./common.js";
+import { bottomAxis, heading, html, label, leftAxis, picture, scale, signed, svg } from "./common.js";
 
 const LEFT = 48, RIGHT = 16, TOP = 58, BOTTOM = 44;
+
+/** Tell Python where the slider stands: of many moves while the kernel is busy only the last one is sent. */
+function tellStep(model, step) {
+  model.set("scrubbed", { step, count: (model.get("scrubbed").count || 0) + 1 }); // a counter, so that equal steps differ
+  model.save_changes();
+}
 
 /** Path of [x, y] pairs; a null ends a piece. @param {Array<[number, number] | null>} points */
 function path(points) {
@@ -92,7 +98,7 @@ export default picture((model, data, frame) => {
     slider.value = step;
     show(step);
   };
-  slider.addEventListener("input", () => { show(Number(slider.value)); pick(model, { step: Number(slider.value) }); });
+  slider.addEventListener("input", () => { show(Number(slider.value)); tellStep(model, Number(slider.value)); });
   model.on("change:step", moved);
   frame.ends.push(() => model.off("change:step", moved));
   holder.addEventListener("pointerover", (event) => {
