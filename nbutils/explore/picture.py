@@ -28,8 +28,8 @@ class Picture(anywidget.AnyWidget):
     """One picture that can be touched.
 
     `view` is {state, message, data}: state is `empty`, `running`, `stale`, `failed` or `ready`, data a resolved view.
-    A click or a key comes as a message {picked: what}, see `on_pick`: a trait would keep the last of several while the
-    kernel is busy. `scrubbed` holds the step at which the slider of a replay stands; of several the last is all that counts.
+    A click or a key comes as a message {picked: what}, see `on_pick`: of several changes of a trait while the kernel is
+    busy only the last one arrives. `scrubbed` holds the step of a replay's slider, where the last is all that counts.
     """
 
     view = traitlets.Dict().tag(sync=True)
