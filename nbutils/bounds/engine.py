@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..core import BoundsConfig, Box
+from ..core import BoundsConfig, BoundsError, Box
 from ..networks import folded
 from . import lirpa
 from .composed_intervals import ComposedIntervals, Interval
@@ -43,7 +44,10 @@ class BoundEngine:
         self._pass = CrownPass(self._composed.graph)
         self._numbers: dict[str, int] | None = None  # of the ReLUs in `_composed`, by the name of their input here
         self._module = read(twin, network)
-        self._pooled = read(close, network) if close is not None else None
+        self._pooled: Any = None
+        if close is not None:
+            with suppress(BoundsError):  # then intervals go through the ReLUs alone
+                self._pooled = read(close, network)
         self._rows = LayerRows(self._module, self._name, self._input_shape, self._device)
 
     @property
