@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import fx, nn
 
+from ..core import NetworkError, require
 from ..networks import Network
 
 
@@ -24,7 +25,7 @@ def lipschitz_bound(network: Network) -> float:
     of how many windows one pixel takes part in.
 
     Raises:
-        ValueError: for a layer that is none of convolution, batch norm, dense layer, ReLU, flattening, addition.
+        NetworkError: for a layer that is none of convolution, batch norm, dense layer, ReLU, flattening, addition.
 
     Example:
         >>> import tempfile
@@ -33,6 +34,9 @@ def lipschitz_bound(network: Network) -> float:
         >>> round(lipschitz_bound(TOY.opened(Path(tempfile.mkdtemp()))), 3)  # both layers: root of 2
         2.0
     """
+    what = f"{network.name}: Lipschitz bound"
+    found, allowed = type(network.module).__name__, "a network that takes whole batches"
+    require(isinstance(network.module, fx.GraphModule), what, found, allowed, error=NetworkError)
     graph = cast(fx.GraphModule, network.module).graph
     stretch: dict[object, float] = {}
     for node in graph.nodes:
@@ -40,20 +44,24 @@ def lipschitz_bound(network: Network) -> float:
         if node.op == "placeholder":
             stretch[node] = 1.0
         elif node.op == "call_module":
-            stretch[node] = sum(inputs) * _stretch(network.module.get_submodule(node.target), node.name, len(inputs))
+            layer = network.module.get_submodule(str(node.target))
+            own = _stretch(layer, len(inputs))
+            allowed = "Conv, BatchNormalization, Gemm, Relu, Flatten, Add"
+            require(own is not None, what, f"{type(layer).__name__} at {node.name}", allowed, error=NetworkError)
+            stretch[node] = sum(inputs) * (own or 0.0)
         elif node.op == "output":
             return inputs[0]
-    raise ValueError(f"{network.name}: the graph has no output")
+    raise NetworkError(f"{network.name}: the graph has no output")
 
 
-def _stretch(layer: nn.Module, name: str, inputs: int) -> float:
-    """How much `layer` can stretch one input; 1 for each branch of an addition."""
+def _stretch(layer: nn.Module, inputs: int) -> float | None:
+    """How much `layer` can stretch one input; 1 for each branch of an addition; None where that is not known."""
     for kind, largest in _LARGEST.items():
         if isinstance(layer, kind):
             return largest(layer)
     if inputs == 2 and getattr(layer, "math_op_function", None) is torch.add:
         return 1.0
-    raise ValueError(f"{name}: no Lipschitz bound is known for {type(layer).__name__}")
+    return None
 
 
 def _of_convolution(layer: nn.Module) -> float:

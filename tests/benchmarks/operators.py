@@ -84,7 +84,7 @@ def short(text: str) -> str:
     return " ".join(text.split()).replace("|", "/")[:110]
 
 
-def table(rows: list[Row]) -> str:
+def table(rows: list[Row], seeds: int) -> str:
     """The page `docs/operators.md`."""
     opened = [row for row in rows if row.opens]
     counts = ", ".join(f"{sum(method in row.held for row in opened)} by {method}" for method in METHODS)
@@ -92,9 +92,9 @@ def table(rows: list[Row]) -> str:
         "# Operators",
         "",
         "Which ONNX operators can be opened, and which of them each bound method can bound. Written by",
-        "`python tests/benchmarks/operators.py --write docs/operators.md`. A method is refused for a network on which",
-        "it fails or disagrees with the network; the others stay. *Reads* says what the operator is given: the image,",
-        "a convolution or a ReLU.",
+        f"`python tests/benchmarks/operators.py --seeds {seeds} --write docs/operators.md`. A method is refused for a",
+        "network on which it fails or disagrees with the network; the others stay. *Reads* says what the operator is",
+        "given: the image, a convolution or a ReLU.",
         "",
         f"{len(rows)} forms: {len(opened)} open; bounded: {counts}; wrong: {sum(bool(row.wrong) for row in rows)}.",
         "",
@@ -115,7 +115,7 @@ def main() -> int:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         rows = [tried(form, place, range(args.seeds), Path(folder)) for form, place in cases()]
-    page = table(rows)
+    page = table(rows, args.seeds)
     print(page) if args.write is None else args.write.write_text(page, encoding="utf-8")
     return int(any(row.wrong for row in rows))
 

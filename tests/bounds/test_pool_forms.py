@@ -44,7 +44,7 @@ def test_the_restated_pooling_is_the_pooling(settings, overlap):
         assert all(layer.kernel_size == layer.stride for layer in left)
 
 
-def test_padding_behind_anything_but_a_relu_stays(tmp_path):
+def test_padding_behind_anything_but_a_relu_stays():
     """Zeros might be the largest there."""
     network = torch.fx.symbolic_trace(nn.Sequential(nn.Conv2d(1, 1, 1), nn.MaxPool2d(3, 2, 1)))
     assert faithful(network.eval(), (1, 6, 6)) is network

@@ -11,6 +11,7 @@ from onnx import helper
 from toys import gemm, random_mlp, save_onnx, tiny_resnet
 
 from nbutils import open_network
+from nbutils.core import NetworkError
 from nbutils.teaching import TOY, SmallNetwork, lipschitz_bound
 
 
@@ -82,5 +83,5 @@ def test_no_gradient_is_longer(make, tmp_path):
 
 
 def test_an_unknown_layer_is_named(tmp_path):
-    with pytest.raises(ValueError, match="no Lipschitz bound is known for OnnxBinaryMathOperation"):
+    with pytest.raises(NetworkError, match="Lipschitz bound: found 'OnnxBinaryMathOperation at"):
         lipschitz_bound(open_network(added(tmp_path, "Sub")))
