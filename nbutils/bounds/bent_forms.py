@@ -1,4 +1,4 @@
-"""Operators that bend once, as sums of ReLUs: PReLU, Clip and its kin, HardSwish, Max and Min with a constant.
+"""Operators that bend once or twice, as sums of ReLUs: PReLU, Clip and its kin, HardSwish, ELU and its kin, Max, Min.
 
 A rule takes a `Site` and gives the module that stands for it, or None where the operator stays as it is.
 """
@@ -108,6 +108,31 @@ class Swished(nn.Module):
 def hard_swish(site: Site) -> nn.Module | None:
     """x times HardSigmoid(x)."""
     return None if site.x is None else Swished()
+
+
+class ExponentialBend(nn.Module):
+    """`slope` relu(x) + `drop` (exp(min(x, 0) / `width`) - 1): ELU, CELU and SELU."""
+
+    def __init__(self, slope: float, drop: float, width: float) -> None:
+        super().__init__()
+        self.above, self.below = nn.ReLU(), nn.ReLU()
+        self.slope, self.drop, self.width = slope, drop, width
+
+    def forward(self, x: Tensor) -> Tensor:
+        below = self.below(-x) * (-1 / self.width)
+        return self.above(x) * self.slope + below.exp() * self.drop - self.drop
+
+
+def exponential_bend(site: Site) -> nn.Module | None:
+    """ELU, CELU and SELU; each part grows with x, so intervals through both are exact."""
+    layer = site.layer
+    if site.x is None:
+        return None
+    if site.kind == "SELU":
+        slope, alpha = 1.05070102214813232421875, 1.67326319217681884765625  # what ONNX writes in Selu's definition
+        return ExponentialBend(slope, slope * alpha, 1.0)
+    alpha = float(layer.alpha)
+    return ExponentialBend(1.0, alpha, alpha if site.kind == "CELU" else 1.0) if alpha > 0 else None
 
 
 def extreme(site: Site) -> nn.Module | None:

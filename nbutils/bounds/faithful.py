@@ -50,11 +50,11 @@ def faithful(module: nn.Module, shape: tuple[int, ...], name: str = "network", *
     with torch.no_grad():
         values = _Values(module)
         values.run(points[0])
-        changes = {}
+        changes: dict[str, tuple[nn.Module, list[bool]]] = {}
         for node in module.graph.nodes:
             made = _restated(module, node, values, _RULES if overlap else _RULES | _OVERLAPPING)
             if made is not None:
-                changes[node.name] = made
+                changes[node.name] = made, [arg not in values.fixed for arg in sources(node)]
         if not changes:
             return module
         restated = _replaced(module, changes).to(device)
@@ -72,14 +72,19 @@ Rules = dict[str, Callable[[Site], nn.Module | None]]
 
 
 class _Values(fx.Interpreter):
-    """Values of all nodes at one image, and which do not depend on it."""
+    """Values of all nodes at one image, and which are the same at any: stored tensors, shapes, what is made of them."""
 
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module, garbage_collect_values=False)
+        self.layers = dict(module.named_modules())
         self.found: dict[fx.Node, Tensor] = {}
+        self.fixed: set[fx.Node] = set()
 
     def run_node(self, n: fx.Node) -> Any:
         self.found[n] = super().run_node(n)
+        shape = type(self.layers.get(str(n.target))).__name__ == "OnnxShape"
+        if n.op not in ("placeholder", "output") and (shape or self.fixed.issuperset(n.all_input_nodes)):
+            self.fixed.add(n)
         return self.found[n]
 
 
@@ -91,7 +96,7 @@ def _restated(module: fx.GraphModule, node: fx.Node, values: _Values, rules: Rul
     if len(read) != len(node.args):
         return None
     args = [values.found[arg] for arg in read]
-    known = [value if arg.op == "get_attr" else None for arg, value in zip(read, args, strict=True)]
+    known = [value if arg in values.fixed else None for arg, value in zip(read, args, strict=True)]
     layer = module.get_submodule(str(node.target))
     before = read[0]
     after_relu = before.op == "call_module" and isinstance(module.get_submodule(str(before.target)), nn.ReLU)
@@ -100,13 +105,15 @@ def _restated(module: fx.GraphModule, node: fx.Node, values: _Values, rules: Rul
     return None if rule is None else rule(site)
 
 
-def _replaced(module: fx.GraphModule, changes: dict[str, nn.Module]) -> fx.GraphModule:
+def _replaced(module: fx.GraphModule, changes: dict[str, tuple[nn.Module, list[bool]]]) -> fx.GraphModule:
+    """A copy with another layer for each node named in `changes`, which reads the arguments that are marked there."""
     result = copy.deepcopy(module)
     for number, node in enumerate(list(result.graph.nodes)):
         if node.name in changes:
             target = f"restated_{number}"
-            result.add_submodule(target, changes[node.name])
-            moving = tuple(arg for arg in sources(node) if arg.op != "get_attr")
+            layer, marked = changes[node.name]
+            result.add_submodule(target, layer)
+            moving = tuple(arg for arg, moves in zip(sources(node), marked, strict=True) if moves)
             with result.graph.inserting_before(node):
                 fresh = result.graph.call_module(target, moving)
             node.replace_all_uses_with(fresh)
@@ -118,8 +125,13 @@ def _replaced(module: fx.GraphModule, changes: dict[str, nn.Module]) -> fx.Graph
 
 _RULES: Rules = {
     "AvgPool2d": pool_forms.average_pool,
+    "OnnxDepthToSpace": linear_forms.depth_to_space,
     "ConvTranspose2d": linear_forms.transposed_convolution,
     "MaxPool2d": pool_forms.max_pool,
+    "Sequential": pool_forms.padded_max_pool,
+    "OnnxReduceStaticAxes": pool_forms.whole_image,
+    "OnnxSqueezeDynamicAxes": linear_forms.squeezed,
+    "OnnxUnsqueezeDynamicAxes": linear_forms.squeezed,
     "OnnxSlice": linear_forms.input_slice,
     "OnnxPadDynamic": linear_forms.padding,
     "OnnxPadStatic": linear_forms.padding,
@@ -133,10 +145,16 @@ _RULES: Rules = {
     "OnnxClip": bent_forms.clip,
     "Hardtanh": bent_forms.clip,
     "OnnxHardSigmoid": bent_forms.clip,
+    "ELU": bent_forms.exponential_bend,
+    "CELU": bent_forms.exponential_bend,
+    "SELU": bent_forms.exponential_bend,
     "Hardswish": bent_forms.hard_swish,
     "OnnxHardSwish": bent_forms.hard_swish,
     "OnnxMinMax": bent_forms.extreme,
 }
 """By the name of a layer's class, as onnx2torch makes it."""
 
-_OVERLAPPING: Rules = {"MaxPool2d": pool_forms.max_pool_for_intervals}
+_OVERLAPPING: Rules = {
+    "MaxPool2d": pool_forms.max_pool_for_intervals,
+    "Sequential": pool_forms.padded_max_pool_for_intervals,
+}

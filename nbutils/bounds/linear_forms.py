@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .gathers import edge, gather, reflected
 from .operator_site import Site
 
 
@@ -95,6 +96,37 @@ def transposed_convolution(site: Site) -> nn.Module | None:
     return nn.Sequential(whole, selection(full[1], (full[2], full[3]), (rows, columns)))
 
 
+class Reshaped(nn.Module):
+    """Each image in another shape."""
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(-1, *self.shape)
+
+
+def squeezed(site: Site) -> nn.Module | None:
+    """Squeeze and Unsqueeze whose axes are an input (opset 13): the library cannot read their export."""
+    if site.x is None or site.constants[0] is not None or site.constant(1) is None:
+        return None
+    made = site.layer(*site.args)
+    return Reshaped(made.shape[1:]) if made.shape[:1] == site.x.shape[:1] == (1,) else None
+
+
+def depth_to_space(site: Site) -> nn.Module | None:
+    """The transposed convolution whose windows do not overlap and whose weights are 0 and 1."""
+    x = site.x
+    if x is None or x.ndim != 4:
+        return None
+    shuffled = site.layer(x)
+    channels, block = shuffled.shape[1], shuffled.shape[2] // x.shape[2]
+    layer = nn.ConvTranspose2d(x.shape[1], channels, block, stride=block, bias=False)
+    layer.weight = nn.Parameter(site.layer(torch.eye(x.shape[1])[:, :, None, None]))  # one deep channel a row
+    return layer
+
+
 def input_slice(site: Site) -> nn.Module | None:
     """A slice of rows and columns, a crop of the input say, as a convolution."""
     x = site.x
@@ -123,9 +155,10 @@ def input_slice(site: Site) -> nn.Module | None:
 
 
 def padding(site: Site) -> nn.Module | None:
-    """Padding by any constant: what is around stands in for the missing pixels."""
+    """Padding by a constant, by the pixels of the edge or by the mirrored image."""
     x, layer = site.x, site.layer
-    if x is None or x.ndim != 4 or getattr(layer, "mode", "constant") != "constant":
+    mode = getattr(layer, "mode", "constant")
+    if x is None or x.ndim != 4 or mode not in ("constant", "replicate", "reflect"):
         return None
     if site.kind == "OnnxPadStatic":
         pads, value = [int(p) for p in layer.pads], float(layer.constant_value)
@@ -139,6 +172,11 @@ def padding(site: Site) -> nn.Module | None:
     pads += [0] * (8 - len(pads))
     if any(side < 0 for side in pads) or any(pads[6:]) or not abs(value) < float("inf"):
         return None
+    if mode != "constant":
+        if any(pads[4:]):
+            return None
+        (height, width), index = x.shape[2:], edge if mode == "replicate" else reflected
+        return gather(x.shape[1], (height, width), index(height, *pads[2:4]), index(width, *pads[:2]))
     parts: list[nn.Module] = []
     if any(pads[4:6]):
         source = [*[None] * pads[4], *range(x.shape[1]), *[None] * pads[5]]

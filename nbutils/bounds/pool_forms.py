@@ -5,11 +5,12 @@ A rule takes a `Site` and gives the module that stands for it, or None where the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from .gathers import edge, gather
 from .linear_forms import Scaled, selection, zero_pad
 from .operator_site import Site, pair
 
@@ -71,7 +72,7 @@ def max_pool(site: Site) -> nn.Module | None:
     kernel, stride, dilation = (pair(value) for value in (layer.kernel_size, layer.stride, layer.dilation))
     if x is None or x.ndim != 4 or (kernel == stride and dilation == (1, 1)):
         return max_pool_for_intervals(site)
-    around = _zeros_around(site)
+    around = _around(site)
     if around is None:
         return None
     wanted, parts = layer(x).shape[2:], [around]
@@ -87,24 +88,73 @@ def max_pool(site: Site) -> nn.Module | None:
 
 
 def max_pool_for_intervals(site: Site) -> nn.Module | None:
-    """The pooling of an image with zeros around it, for the library knows no `ceil_mode`; nor does it know dilation."""
+    """The pooling of an image that is padded already: the library knows no `ceil_mode`, padding or dilation."""
     layer, x = site.layer, site.x
     if x is None or x.ndim != 4:
         return None
     if pair(layer.dilation) != (1, 1):
         return max_pool(site)
     plain = nn.MaxPool2d(layer.kernel_size, layer.stride)
-    around = _zeros_around(site)
+    around = _around(site)
     if around is None or (isinstance(around, nn.Identity) and not layer.ceil_mode):
         return None
     return nn.Sequential(around, plain)
 
 
-def _zeros_around(site: Site) -> nn.Module | None:
-    """Zeros for the pixels outside of the image that windows reach: padding, and what `ceil_mode` adds.
+def padded_max_pool(site: Site) -> nn.Module | None:
+    """Padding by minus infinity and then a max pooling, which is how onnx2torch reads unequal padding."""
+    return _padded_pool(site, max_pool)
 
-    No value of a ReLU is below them. None behind anything else, where they might be the largest.
-    """
+
+def padded_max_pool_for_intervals(site: Site) -> nn.Module | None:
+    """The same for intervals alone."""
+    return _padded_pool(site, max_pool_for_intervals)
+
+
+def _padded_pool(site: Site, rule: Callable[[Site], nn.Module | None]) -> nn.Module | None:
+    x, layers = site.x, list(site.layer)
+    if x is None or x.ndim != 4 or [type(layer).__name__ for layer in layers] != ["OnnxPadStatic", "MaxPool2d"]:
+        return None
+    pad, pool = layers
+    left, right, top, below = [*pad.pads, 0, 0, 0, 0][:4]
+    rows, columns = pair(pool.kernel_size)
+    inside = min(left, right, top, below) >= 0 and max(top, below) < rows and max(left, right) < columns
+    if pad.constant_value != -float("inf") or any(pad.pads[4:]) or not inside or pair(pool.padding) != (0, 0):
+        return None
+    around = _filled(x, (left, right, top, below), site.after_relu, pair(pool.dilation))
+    if around is None:
+        return None
+    padded = Site(pool, [around(x)], [None], site.after_relu)
+    return nn.Sequential(around, rule(padded) or pool)
+
+
+class Opposite(nn.Module):
+    """Minus `layer` of minus the value: the smallest, where `layer` takes the largest."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return -self.layer(-x)
+
+
+def whole_image(site: Site) -> nn.Module | None:
+    """The largest or smallest pixel of each channel, ReduceMax or ReduceMin over rows and columns: one window."""
+    layer, x = site.layer, site.x
+    if x is None or x.ndim != 4 or layer.operation_type not in ("ReduceMax", "ReduceMin"):
+        return None
+    if sorted(axis % 4 for axis in layer.axes or ()) != [2, 3]:
+        return None
+    window = (x.shape[2], x.shape[3])
+    pool: nn.Module = nn.MaxPool2d(window, window)
+    if layer.operation_type == "ReduceMin":
+        pool = Opposite(pool)
+    return pool if layer.keepdims else nn.Sequential(pool, nn.Flatten(1))
+
+
+def _around(site: Site) -> nn.Module | None:
+    """What fills the pixels outside of the image that windows reach: padding, and what `ceil_mode` adds."""
     layer, x = site.layer, site.x
     assert x is not None
     (top, left), wanted = pair(layer.padding), layer(x).shape[2:]
@@ -115,6 +165,23 @@ def _zeros_around(site: Site) -> nn.Module | None:
             wanted, stride, dilation, kernel, x.shape[2:], (top, left), strict=True
         )
     )
-    if not any((top, left, below, right)):
+    return _filled(x, (left, right, top, below), site.after_relu, dilation)
+
+
+def _filled(
+    x: Tensor, sides: tuple[int, int, int, int], after_relu: bool, dilation: tuple[int, int]
+) -> nn.Module | None:
+    """Padding that never changes the largest of a window: zeros behind a ReLU, else the pixels of the edge.
+
+    A window without gaps that reaches over the edge has the pixel of the edge in it. One with gaps may not, so there
+    is no padding for it.
+    """
+    left, right, top, below = sides
+    if not any(sides):
         return nn.Identity()
-    return zero_pad(x.shape[1], left, right, top, below) if site.after_relu else None
+    channels, height, width = x.shape[1:]
+    if after_relu:
+        return zero_pad(channels, left, right, top, below)
+    if dilation != (1, 1):
+        return None
+    return gather(channels, (height, width), edge(height, top, below), edge(width, left, right))

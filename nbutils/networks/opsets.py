@@ -1,4 +1,4 @@
-"""The same network in plainer padding or in another ONNX opset, for a converter that does not know the file's own.
+"""The same network in plainer operators or in another ONNX opset, for a converter that does not know the file's own.
 
 Nothing here is trusted: whoever uses a form compares it with onnxruntime on the file itself.
 """
@@ -13,6 +13,7 @@ from onnx import helper, numpy_helper
 
 from .auto_pad import explicit_padding
 from .onnx_files import stored_tensors
+from .plainer import plainer
 
 TARGETS: tuple[int, ...] = (13, 17, 15, 11)
 """Opsets tried, in this order: most converters know 13 best."""
@@ -26,14 +27,15 @@ def opset_of(model: onnx.ModelProto) -> int:
 
 
 def restated(model: onnx.ModelProto) -> Iterator[onnx.ModelProto]:
-    """Forms of `model`: with its padding in numbers, then in other opsets.
+    """Forms of `model`: with its padding in numbers, with plainer operators, then in other opsets.
 
     Other opsets come from ONNX's version converter, and, for newer files, from changing their number.
     """
-    padded = explicit_padding(model)
-    if padded is not None:
-        yield padded
-        model = padded
+    for change in (explicit_padding, plainer):
+        form = change(model)
+        if form is not None:
+            yield form
+            model = form
     here = opset_of(model)
     for target in TARGETS:
         if target != here:

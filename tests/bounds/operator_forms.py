@@ -56,7 +56,7 @@ class Graph:
 
 
 def network(form: Form, place: str, seed: int, folder: Path) -> Path:
-    """Write the network of `form` reading `place` with weights of `seed`; returns the file."""
+    """Write the network of `form` reading `place` with weights of `seed`, an odd one as nodes; returns the file."""
     graph = Graph(np.random.default_rng(seed))
     x = "x"
     if place != "image":
@@ -74,8 +74,19 @@ def network(form: Form, place: str, seed: int, folder: Path) -> Path:
         head = [out, graph.drawn(CLASSES, inputs, scale=inputs**-0.5), graph.drawn(CLASSES)]
         out = graph.node("Gemm", head, transB=1)
     path = folder / f"{form.name.replace(' ', '_').replace('/', '-')}-{place}-{seed}.onnx"
-    onnx.save(_model(graph, out, form.opset, [1, CLASSES]), path)
+    model = _model(graph, out, form.opset, [1, CLASSES])
+    if seed % 2:
+        _constants_as_nodes(model)
+    onnx.save(model, path)
     return path
+
+
+def _constants_as_nodes(model: onnx.ModelProto) -> None:
+    """Stored tensors become nodes of the graph, as some exporters write them."""
+    nodes = [helper.make_node("Constant", [], [tensor.name], value=tensor) for tensor in model.graph.initializer]
+    nodes += model.graph.node
+    del model.graph.node[:], model.graph.initializer[:]
+    model.graph.node.extend(nodes)
 
 
 def _model(graph: Graph, out: str, opset: int, shape: list[int] | None) -> onnx.ModelProto:
@@ -281,6 +292,7 @@ def forms() -> Iterator[Form]:
         "ceil_mode": {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1},
         "dilation": {"kernel_shape": [2, 2], "strides": [2, 2], "dilations": [2, 2]},
         "auto_pad SAME_UPPER": {"kernel_shape": [3, 3], "strides": [3, 3], "auto_pad": "SAME_UPPER"},
+        "padding on one side": {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [0, 0, 1, 1]},
     }.items():
         yield built(f"MaxPool {name}", lambda g, x, a=attributes: g.node("MaxPool", [x], **a), "conv", "relu")
     yield plain("GlobalAveragePool", places=("image", "relu"))
@@ -308,6 +320,7 @@ def forms() -> Iterator[Form]:
     yield built("Unsqueeze and Squeeze", lambda g, x: g.node(
         "Squeeze", [g.node("Unsqueeze", [x, g.weight(np.int64([2]))]), g.weight(np.int64([2]))]))  # fmt: skip
     yield plain("DepthToSpace", blocksize=2)
+    yield plain("DepthToSpace", blocksize=2, mode="CRD", places=("relu",))
     yield plain("SpaceToDepth", blocksize=2)
     yield built("Resize nearest", lambda g, x: g.node(
         "Resize", [x, "", g.weight(np.float32([1, 1, 2, 2]))], mode="nearest", nearest_mode="floor",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from onnx import helper
+from onnx2torch.node_converters.pad import OnnxPadStatic
 from torch import nn
 from toys import gemm, save_onnx
 
@@ -44,10 +46,45 @@ def test_the_restated_pooling_is_the_pooling(settings, overlap):
         assert all(layer.kernel_size == layer.stride for layer in left)
 
 
-def test_padding_behind_anything_but_a_relu_stays():
-    """Zeros might be the largest there."""
-    network = torch.fx.symbolic_trace(nn.Sequential(nn.Conv2d(1, 1, 1), nn.MaxPool2d(3, 2, 1)))
-    assert faithful(network.eval(), (1, 6, 6)) is network
+@pytest.mark.parametrize("overlap", [True, False], ids=["backward", "intervals"])
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_behind_anything_but_a_relu_the_edge_stands_for_padding(settings, overlap):
+    """Zeros might be the largest there. A window with gaps may miss the edge, so such a pooling stays."""
+    network = torch.fx.symbolic_trace(nn.Sequential(nn.Conv2d(2, 3, 3), nn.MaxPool2d(**settings))).eval()
+    restated = faithful(network, (2, 9, 8), overlap=overlap)
+    x = torch.randn(4, 2, 9, 8, generator=torch.Generator().manual_seed(0)) - 3
+    torch.testing.assert_close(restated(x), network(x), rtol=1e-5, atol=1e-5)
+    if settings["dilation"] == 1:
+        left = [layer for layer in _called(restated) if isinstance(layer, nn.MaxPool2d)]
+        assert not any(layer.padding or layer.ceil_mode for layer in left)
+
+
+@pytest.mark.parametrize("relu", [True, False], ids=["relu", "conv"])
+@pytest.mark.parametrize("pads", [[0, 0, 1, 1], [1, 0, 0, 0], [2, 1, 0, 2]], ids=str)
+def test_unequal_padding(tmp_path, pads, relu):
+    """onnx2torch makes a padding by minus infinity and a pooling of it; CROWN was refused."""
+    nodes = [helper.make_node("Conv", ["x", "w", "b"], ["c"])]
+    nodes += [helper.make_node("Relu", ["c"], ["r"])] if relu else []
+    nodes += [
+        helper.make_node("MaxPool", ["r" if relu else "c"], ["m"], kernel_shape=[3, 3], strides=[2, 2], pads=pads),
+        helper.make_node("Flatten", ["m"], ["f"]),
+        gemm("f", "y", "1"),
+    ]
+    rng = np.random.default_rng(0)
+    pooled = 2 * math.prod((6 + pads[axis] + pads[axis + 2] - 3) // 2 + 1 for axis in (0, 1))
+    shapes = {"w": (2, 1, 3, 3), "b": (2,), "1.w": (3, pooled), "1.b": (3,)}
+    weights = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    weights["b"] -= 0.5
+    network = open_network(save_onnx(tmp_path / "n.onnx", nodes, weights, input_shape=(1, 8, 8), output_shape=(3,)))
+    x = rng.random((1, 1, 8, 8), np.float32)
+    box = Box(x - np.float32(0.05), x + np.float32(0.05), x)
+    points = torch.from_numpy(rng.uniform(box.lower, box.upper, (2000, 1, 8, 8)).astype(np.float32))
+    logits = network.module(points)
+    seen = float((logits[:, :1] - logits[:, 1:]).min())
+    for method in ("ibp", "crown-ibp", "crown"):
+        assert margin_bounds(network, box, np.array([0]), BoundsConfig(method=method)).smallest[0] <= seen + 1e-4
+    pads_left = [layer for layer in _called(faithful(network.module, (1, 8, 8))) if isinstance(layer, OnnxPadStatic)]
+    assert not pads_left
 
 
 def overlapping(folder: Path) -> Network:

@@ -1,0 +1,58 @@
+"""Operators that onnx2torch does not know, written in operators that it does.
+
+    GlobalMaxPool    ReduceMax over rows and columns
+    SpaceToDepth     a convolution whose windows do not overlap and whose weights are 0 and 1
+    DepthToSpace     the transposed convolution of the same kind
+
+Source: the definitions of the operators in ONNX. Whoever uses the form compares it with onnxruntime on the file itself.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import NodeProto, helper, numpy_helper
+
+
+def plainer(model: onnx.ModelProto) -> onnx.ModelProto | None:
+    """A copy of `model` without these operators; None where it has none, or where a size is not known."""
+    form = onnx.shape_inference.infer_shapes(model)
+    values = (*form.graph.value_info, *form.graph.input)
+    shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in values}
+    nodes: list[NodeProto] = []
+    changed = False
+    for number, node in enumerate(form.graph.node):
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        shape = shapes.get(node.input[0], []) if node.input else []
+        if node.op_type == "GlobalMaxPool" and len(shape) == 4:
+            nodes.append(helper.make_node("ReduceMax", node.input[:1], node.output, axes=[2, 3], keepdims=1))
+        elif node.op_type in ("SpaceToDepth", "DepthToSpace") and len(shape) == 4 and shape[1]:
+            block = attributes["blocksize"]
+            few = shape[1] if node.op_type == "SpaceToDepth" else shape[1] // block**2
+            in_turn = attributes.get("mode", b"DCR") == b"DCR"
+            name = f"blocks_{number}"
+            form.graph.initializer.append(numpy_helper.from_array(_blocks(few, block, in_turn), name))
+            operator = "Conv" if node.op_type == "SpaceToDepth" else "ConvTranspose"
+            inputs = [node.input[0], name]
+            nodes.append(helper.make_node(operator, inputs, node.output, kernel_shape=[block] * 2, strides=[block] * 2))
+        else:
+            nodes.append(node)
+            continue
+        changed = True
+    del form.graph.node[:]
+    form.graph.node.extend(nodes)
+    return form if changed else None
+
+
+def _blocks(channels: int, block: int, in_turn: bool) -> np.ndarray:
+    """Weights [C b b, C, b, b]: 1 where the deep channel of a row of weights is this channel at this place of a block.
+
+    `in_turn` numbers the deep channels by place and then by channel (ONNX's DCR, and SpaceToDepth), otherwise by
+    channel and then by place (CRD).
+    """
+    weights = np.zeros((channels * block**2, channels, block, block), np.float32)
+    for channel in range(channels):
+        for place in range(block**2):
+            deep = place * channels + channel if in_turn else channel * block**2 + place
+            weights[deep, channel, place // block, place % block] = 1
+    return weights
