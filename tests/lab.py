@@ -34,13 +34,13 @@ def _places(home: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def server(folder: Path, home: Path, *command: str) -> Iterator[str]:
-    """Address of a JupyterLab (or of what `command` starts) that serves `folder` and keeps its files in `home`."""
+def server(folder: Path, home: Path, app: str = "jupyterlab") -> Iterator[str]:
+    """Address of a JupyterLab (or of Notebook 7, "notebook") that serves `folder` and keeps its files in `home`."""
     places = _places(home) | {"IPYTHONDIR": str(home / "ipython"), "JUPYTERLAB_SETTINGS_DIR": str(home / "settings")}
     words = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0", "--ServerApp.ip=127.0.0.1",
+        sys.executable, "-m", app, "--no-browser", "--allow-root", "--port=0", "--ServerApp.ip=127.0.0.1",
         f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder}", "--expose-app-in-browser",
-        "--LabApp.news_url=None", "--ServerApp.log_level=ERROR", *command,
+        "--LabApp.news_url=None", "--ServerApp.log_level=ERROR",
     ]  # fmt: skip
     quiet = home / "settings" / "@jupyterlab" / "apputils-extension"
     quiet.mkdir(parents=True, exist_ok=True)
@@ -191,11 +191,11 @@ class Page:
 
 
 class Notebook(Page):
-    """One notebook opened in a page of JupyterLab."""
+    """One notebook opened in a page of JupyterLab ("lab/tree") or of Notebook 7 ("notebooks")."""
 
-    def __init__(self, browser: Any, address: str, path: str) -> None:
+    def __init__(self, browser: Any, address: str, path: str, place: str = "lab/tree") -> None:
         super().__init__(browser)
-        browser.get(f"{address}lab/tree/{path}?token={TOKEN}")
+        browser.get(f"{address}{place}/{path}?token={TOKEN}")
         self.until("the app", "return !!window.jupyterapp")
         self.until("the notebook", PANEL + "return !!(panel && panel.content && panel.content.widgets.length > 1)")
         self.until("a kernel", PANEL + "return panel.sessionContext.session?.kernel?.status === 'idle'")

@@ -18,6 +18,9 @@ pytestmark = [pytest.mark.browser, needs_chromium]
 OF_VOILA = ("cdnjs.cloudflare.com", "fontawesome", "No satisfying version")
 """Of the newest voila itself: icons that its template fetches, and modules of JupyterLab 4.2 that it brings along."""
 
+OF_NOTEBOOK = "(reading 'schema')"
+"""Of Notebook 7.6 itself, at its start, whatever it opens."""
+
 
 def prepared(tmp_path):
     """`explore.ipynb` with a shorter attack, an export below `tmp_path`, and no cells for a run without a screen."""
@@ -156,6 +159,25 @@ def test_fifty_hands_at_random_and_a_cancelled_crown(page):
     page.until("the click made while the kernel was busy", "return document.body.textContent.includes('image 5:')", 60)
     page.until("both keys", f"return document.body.textContent.includes('at {wanted:g}/255, closest')", 60)
     assert page.errors() == []
+
+
+def test_the_same_page_in_notebook_7(tmp_path):
+    """Its shortcuts hear a key before the page does: `a` inserted a cell in the place of an attack."""
+    prepared(tmp_path)
+    with server(tmp_path / "lab", tmp_path, "notebook") as address, chromium(tmp_path) as browser:
+        page = Notebook(browser, address, "explore.ipynb", "notebooks")
+        page.run_all()
+        page.until("the strip", "return document.querySelectorAll('.nb-tile').length === 20")
+        count = "return document.querySelectorAll('.jp-Cell').length"
+        cells = browser.execute_script(count)
+        page.click("[data-row='17']")
+        page.until("the image clicked", "return document.body.textContent.includes('image 17:')")
+        page.keys(".nb-strip", "a")
+        page.until("an attack with its slider", "return !!document.querySelector('.nb-slider')")
+        page.keys(".nb-strip", "\ue014")  # arrow to the right
+        page.until("the next image", "return document.body.textContent.includes('image 18:')")
+        assert browser.execute_script(count) == cells
+        assert [line for line in page.errors() if OF_NOTEBOOK not in line] == []
 
 
 def test_the_same_page_under_voila(tmp_path):

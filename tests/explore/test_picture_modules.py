@@ -60,27 +60,36 @@ def test_every_view_is_ready_and_drawn_without_an_error(page, views):
 
 
 @pytest.mark.parametrize("width", [340, 900])
-def test_text_keeps_its_size_in_a_narrow_and_in_a_wide_place(page, width):
+def test_text_keeps_its_size_in_a_narrow_and_in_a_wide_place(page, views, width):
     """A picture is drawn anew at the width of its place, not blown up or shrunk; what it shows stays inside."""
-    names = ("ladder", "trajectories", "radius", "layers")
+    names = ("ladder", "trajectories", "radius", "layers", "set")
+    loose = copy.deepcopy(views["ladder"])
+    loose["data"]["limits"] = [-52000.0, 2000.0]  # of intervals alone: long numbers at the axis
+    ask(page, "models.ladder.set('view', arguments[0])", loose)
     for name in names:
         ask(page, "document.getElementById(arguments[0]).style.width = `${arguments[1]}px`", name, width)
     script = """
     const done = arguments[arguments.length - 1];
     const right = (part) => part.getBoundingClientRect().right;
+    const apart = (drawn) => {
+      const ticks = [...drawn.querySelectorAll('.nb-tick')].map((tick) => tick.getBoundingClientRect());
+      return Math.min(99, ...ticks.slice(1).map((tick, n) => tick.top === ticks[n].top ? tick.left - ticks[n].right : 99));
+    };
     const measured = (drawn) => {
       const titles = [...drawn.querySelectorAll('.nb-title')], box = drawn.getBoundingClientRect();
       return [drawn.closest('[id]').id, box.width, drawn.viewBox.baseVal.width,
-        Math.min(99, ...titles.map((title) => box.right - right(title)))];
+        Math.min(99, ...titles.map((title) => box.right - right(title))), apart(drawn)];
     };
     const look = () => done([...document.querySelectorAll('.nb-svg')].map(measured));
     requestAnimationFrame(() => requestAnimationFrame(look));
     """
     found = [row for row in page.execute_async_script(script) if row[0] in names]
     assert {row[0] for row in found} == set(names)
-    for name, shown, drawn, inside in found:
+    for name, shown, drawn, inside, apart in found:
         assert shown == pytest.approx(drawn, rel=0.02), name
         assert inside > -1, f"the title of {name} is cut off"
+        assert apart > 3, f"two numbers at the axis of {name} touch"
+    ask(page, "models.ladder.set('view', arguments[0])", views["ladder"])
     for name in names:
         ask(page, "document.getElementById(arguments[0]).style.width = '700px'", name)
 

@@ -65,10 +65,12 @@ export function signed(value) {
 
 /** Axis along the bottom with grid lines up to `top`. */
 export function bottomAxis(x, from, to, y, top, title) {
-  const parts = ticks(from, to).map((value) =>
+  const letters = Math.max(String(Math.round(from)).length, String(Math.round(to)).length);
+  const count = Math.max(1, Math.min(6, Math.floor(Math.abs(x(to) - x(from)) / (8 * letters + 16)))); // numbers stay apart
+  const parts = ticks(from, to, count).map((value) =>
     svg("g", {}, [
       svg("line", { x1: x(value), x2: x(value), y1: y, y2: top, class: "nb-grid" }),
-      label(x(value), y + 14, String(value).replace("-", "\u2212"), { "text-anchor": "middle" }),
+      label(x(value), y + 14, String(value).replace("-", "\u2212"), { "text-anchor": "middle", class: "nb-text nb-tick" }),
     ]),
   );
   return svg("g", { "aria-hidden": "true" }, [
@@ -139,6 +141,8 @@ export function picture(draw) {
         root.setAttribute("aria-label", `${view.message ? `${view.message}. ` : ""}${view.data.alt || ""}`);
         root.append(...draw(model, view.data, frame));
         tooltip(root);
+        // a key pressed here is the picture's: Notebook 7 would insert a cell at "a"
+        root.querySelectorAll("[tabindex], input").forEach((part) => { part.dataset.lmSuppressShortcuts = "true"; });
         if (focused >= 0) root.querySelectorAll("[tabindex]")[focused]?.focus({ preventScroll: true });
       } else root.setAttribute("aria-label", view.message || "nothing yet");
     }
