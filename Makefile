@@ -30,7 +30,7 @@ lab: $(READY)  ## JupyterLab on the notebooks
 	$(RUN) -m jupyter lab --notebook-dir=. notebooks/benchmark.ipynb
 
 explore: $(READY)  ## the explorer as a page of its own, served by voila
-	$(RUN) -m voila notebooks/explore.ipynb --no-browser --template=lab
+	$(RUN) -m voila notebooks/explore.ipynb --no-browser --template=lab --VoilaConfiguration.extension_denylist=@jupyter-notebook/lab-extension
 
 handout: $(READY)  ## the lessons for a class, without solutions and with them, in runs/handout
 	$(RUN) -m nbutils handout runs/handout

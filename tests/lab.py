@@ -76,7 +76,10 @@ def voila(notebook: Path, home: Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    words = [sys.executable, "-m", "voila", str(notebook), "--no-browser", f"--port={port}", "--template=lab"]
+    words = [
+        sys.executable, "-m", "voila", str(notebook), "--no-browser", f"--port={port}", "--template=lab",
+        "--VoilaConfiguration.extension_denylist=@jupyter-notebook/lab-extension",  # as in the Makefile
+    ]  # fmt: skip
     log = (home / "voila.log").open("wb")
     running = subprocess.Popen(words, env={**os.environ, **_places(home)}, stdout=log, stderr=log)
     try:

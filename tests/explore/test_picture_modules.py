@@ -73,7 +73,8 @@ def test_text_keeps_its_size_in_a_narrow_and_in_a_wide_place(page, views, width)
     const right = (part) => part.getBoundingClientRect().right;
     const apart = (drawn) => {
       const ticks = [...drawn.querySelectorAll('.nb-tick')].map((tick) => tick.getBoundingClientRect());
-      return Math.min(99, ...ticks.slice(1).map((tick, n) => tick.top === ticks[n].top ? tick.left - ticks[n].right : 99));
+      const room = (tick, n) => (tick.top === ticks[n].top ? tick.left - ticks[n].right : 99);
+      return Math.min(99, ...ticks.slice(1).map(room));
     };
     const measured = (drawn) => {
       const titles = [...drawn.querySelectorAll('.nb-title')], box = drawn.getBoundingClientRect();
