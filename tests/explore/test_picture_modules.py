@@ -146,6 +146,24 @@ def test_radius(page, views):
     assert count >= len(views["radius"]["data"]["lower"])
 
 
+def test_a_bound_far_below_leaves_the_frame_of_the_radius_curve(page, views):
+    """It was drawn as a flat line at the lower edge, as if that were its value."""
+    far = copy.deepcopy(views["radius"])
+    low = far["data"]["limits"][0]
+    far["data"]["lower"] = {"crown": [low / 2, 30 * low, 30 * low]}
+    ask(page, "models.radius.set('view', arguments[0])", far)
+    script = (
+        "const path = document.querySelector('#radius [data-method=crown]'), frame = path.closest('svg');"
+        "return [path.getAttribute('d'), frame.getAttribute('height'), getComputedStyle(frame).overflow]"
+    )
+    path, height, overflow = ask(page, script)
+    points = [float(point.split(",")[1]) for point in path.replace("M", "L").split("L")[1:]]
+    assert points[1] - points[0] > float(height)
+    assert points[1] == points[2]
+    assert overflow == "hidden"
+    ask(page, "models.radius.set('view', arguments[0])", views["radius"])
+
+
 def test_strip_and_keys(page, views):
     tiles = views["strip"]["data"]["tiles"]
     words = ask(page, "return [...document.querySelectorAll('#strip .nb-status')].map(e => e.textContent)")

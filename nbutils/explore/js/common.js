@@ -26,18 +26,25 @@ export function label(x, y, text, attributes = {}) {
   return element;
 }
 
+/** A title on one or two lines of a picture of this width. @returns {string[]} */
+function wrapped(text, width) {
+  const most = Math.floor((width - 16) / BOLD), lines = [""];
+  for (const word of text.split(" ")) {
+    if (lines.length < 2 && lines[0].length + word.length > most) lines.push("");
+    lines[lines.length - 1] += `${lines[lines.length - 1] ? " " : ""}${word}`;
+  }
+  if (lines.length > 1 && lines[1].length > most + 2) lines[1] = `${lines[1].slice(0, most)}\u2026`;
+  return lines;
+}
+
 /** Lines that a title takes in a picture of this width: one or two. */
 export function titleLines(text, width) {
-  return text.length > Math.floor((width - 16) / BOLD) ? 2 : 1;
+  return wrapped(text, width).length;
 }
 
 /** A title over at most two lines of a picture of this width. @returns {SVGElement} */
 export function heading(text, width) {
-  const most = Math.floor((width - 16) / BOLD), words = text.split(" "), lines = [""];
-  for (const word of words) {
-    if (lines.length < 2 && lines[0].length + word.length > most) lines.push("");
-    lines[lines.length - 1] += `${lines[lines.length - 1] ? " " : ""}${word}`;
-  }
+  const lines = wrapped(text, width);
   return svg("g", {}, lines.map((line, number) => label(8, 15 + 16 * number, line, { class: "nb-text nb-title" })));
 }
 
@@ -130,7 +137,7 @@ export function picture(draw) {
       drawnAt = root.clientWidth;
       const small = el.closest(".nb-all") !== null;
       const room = Math.max(200, window.innerHeight - 370); // what a low window leaves under the controls
-      const height = small ? 206 : Math.min(model.get("height"), room);
+      const height = small ? Math.max(150, Math.min(206, room - 237)) : Math.min(model.get("height"), room);
       const frame = { width: drawnAt || model.get("width"), height, small, room, ends };
       const focused = [...root.querySelectorAll("[tabindex]")].indexOf(root.getRootNode().activeElement);
       root.replaceChildren();

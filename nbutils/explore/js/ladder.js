@@ -6,7 +6,7 @@ function ladder(model, data, { width, small, room }, limits, title) {
   const words = title ? `${title}: ${data.title}` : data.title, narrow = width < 480;
   const LEFT = Math.min(150, Math.round(0.28 * width)), RIGHT = narrow ? 26 : 84;
   const TOP = 18 + 16 * titleLines(words, width), rows = data.rungs.length;
-  const ROW = small ? 17 : Math.max(18, Math.min(30, Math.floor(room / Math.max(rows, 1)))), height = TOP + rows * ROW + 38;
+  const ROW = small ? (room < 420 ? 15 : 17) : Math.max(18, Math.min(30, Math.floor(room / Math.max(rows, 1)))), height = TOP + rows * ROW + 38;
   const x = scale(limits[0], limits[1], LEFT, width - RIGHT), bottom = TOP + rows * ROW;
   const parts = [
     heading(words, width),

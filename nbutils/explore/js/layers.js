@@ -23,7 +23,8 @@ function chart(data, values, title, log, width, height) {
 }
 
 export default picture((model, data, frame) => {
-  const half = frame.width < 546 ? frame.width : frame.width / 2 - 3, height = 210;
+  const half = frame.width < 546 ? frame.width : frame.width / 2 - 3;
+  const height = Math.max(150, Math.min(210, frame.room - 192));
   const keys = Object.keys(data.width).map((method) => html("span", { class: "nb-key" }, [
     html("i", { style: `background:${data.look.method[method].color}` }), data.look.method[method].name]));
   return [html("div", { class: "nb-two" }, [
