@@ -1,7 +1,7 @@
 # `make demo` and `make test` are the two commands of the README; each builds .venv when it is missing.
 # Needs Python 3.11, 3.12 or 3.13 with pip. PYTHON=... names the interpreter.
 
-PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p && break; done)
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do $$p -c "" 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready

@@ -10,6 +10,7 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx-ma
 html_theme = "furo"
 html_title = "nbutils"
 html_show_sourcelink = False
+html_show_copyright = False
 html_copy_source = False
 html_show_search_summary = False  # it would be fetched, which a page opened from the disk may not
 
