@@ -1,4 +1,7 @@
-"""Padding that a file states as a rule (`auto_pad`, as Keras writes it), worked out into numbers of pixels."""
+"""Padding that a file states as a rule (`auto_pad`, as Keras writes it), worked out into numbers of pixels.
+
+And average pooling that is padded on one side more than on the other, which onnx2torch does not know.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,13 @@ def explicit_padding(model: onnx.ModelProto) -> onnx.ModelProto | None:
     for node in form.graph.node:
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         rule = attributes.pop("auto_pad", b"NOTSET")
+        if node.op_type == "AveragePool" and rule == b"NOTSET" and _lopsided(attributes):
+            size, pads = shapes.get(node.input[0], [])[2:], attributes.pop("pads")
+            if not size or not all(size) or 2 * len(size) != len(pads):
+                return None
+            nodes += _averaged(form, node, attributes, size, pads[: len(size)], pads[len(size) :])
+            changed = True
+            continue
         if node.op_type not in _WINDOWED or rule not in (b"SAME_UPPER", b"SAME_LOWER"):
             nodes.append(node)
             continue
@@ -45,6 +55,13 @@ def explicit_padding(model: onnx.ModelProto) -> onnx.ModelProto | None:
     del form.graph.node[:]
     form.graph.node.extend(nodes)
     return form if changed else None
+
+
+def _lopsided(attributes: dict) -> bool:
+    """Whether the padding before an axis is another than behind it, and nothing else changes the windows."""
+    pads = attributes.get("pads", [])
+    half, gaps = len(pads) // 2, set(attributes.get("dilations", [1]))
+    return pads[:half] != pads[half:] and not attributes.get("ceil_mode", 0) and gaps == {1}
 
 
 def _sides(kind: str, size: list[int], kernel: list[int], attributes: dict) -> tuple[list[int], list[int]]:
@@ -84,8 +101,10 @@ def _averaged(
     if not counted:
         shares = []  # of each window inside the image, an axis at a time
         strides = attributes.get("strides", [1] * len(size))
-        for length, width, stride, before in zip(size, attributes["kernel_shape"], strides, start, strict=True):
-            first = np.arange(-(-length // stride)) * stride - before
+        for length, width, stride, before, after in zip(
+            size, attributes["kernel_shape"], strides, start, end, strict=True
+        ):
+            first = np.arange((length + before + after - width) // stride + 1) * stride - before
             shares.append((np.minimum(first + width, length) - np.maximum(first, 0)) / width)
         factor = np.asarray(1 / math.prod(np.ix_(np.ones(1), np.ones(1), *shares)), dtype=np.float32)
         form.graph.initializer.append(numpy_helper.from_array(factor, f"{name}_factor"))

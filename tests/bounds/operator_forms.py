@@ -281,6 +281,10 @@ def forms() -> Iterator[Form]:
         "ceil_mode": {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1},
         "not square": {"kernel_shape": [2, 3], "strides": [2, 1]},
         "auto_pad SAME_UPPER": {"kernel_shape": [3, 3], "strides": [2, 2], "auto_pad": "SAME_UPPER"},
+        "padding on one side": {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [0, 0, 1, 1]},
+        "padding on one side counted": {
+            "kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 0, 0, 0], "count_include_pad": 1
+        },
     }.items():  # fmt: skip
         yield built(
             f"AveragePool {name}", lambda g, x, a=attributes: g.node("AveragePool", [x], **a), "image", "conv", "relu"
