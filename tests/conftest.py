@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ os.environ["MPLBACKEND"] = "Agg"
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch loads: threads that spin starve each other
 if "PYTEST_XDIST_WORKER" in os.environ:  # several runs share the cores: a thread each, also in the kernels they start
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of `make test &`; the commands that tests interrupt inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 import toys
