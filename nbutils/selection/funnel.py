@@ -103,11 +103,14 @@ def check_fit(network: Network, images: ImageSet) -> None:
     Raises:
         NetworkError: naming both sides.
     """
-    shape = images.levels.shape[1:]
-    if tuple(shape) != tuple(network.input_shape) or len(images.class_names) != network.classes:
+    shape, taken = tuple(images.levels.shape[1:]), tuple(network.input_shape)
+    if shape != taken or len(images.class_names) != network.classes:
+        hint = "Choose images of its own data set."
+        if shape != taken and shape == (taken[2], taken[0], taken[1]):
+            hint = "The network reads rows, columns, channels (HWC): export it with channels first (CHW)."
         raise NetworkError(
-            f"{network.name}: takes images {tuple(network.input_shape)} of {network.classes} classes, {images.source} "
-            f"has {tuple(shape)} of {len(images.class_names)} classes. Choose images of its own data set."
+            f"{network.name}: takes images {taken} of {network.classes} classes, {images.source} "
+            f"has {shape} of {len(images.class_names)} classes. {hint}"
         )
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import toys
+from onnx import helper
 
 from nbutils.attacks import run_attack
 from nbutils.bench import bench_funnel
@@ -176,6 +177,16 @@ def test_an_unsound_bound_stops_the_run(tiny_resnet, images):
 def test_images_of_another_data_set_are_refused(tiny_resnet, images, small_network):
     with pytest.raises(NetworkError, match=r"takes images \(3, 32, 32\) of 100 classes, random has \(3, 8, 8\) of 5"):
         run_funnel(small_network, images, CONFIG, progress=False)
+
+
+def test_a_network_with_channels_last_is_named_as_one(tmp_path, images):
+    nodes = [helper.make_node("Flatten", ["x"], ["f"]), toys.gemm("f", "y", "1")]
+    stored = {"1.w": np.ones((5, 192), np.float32), "1.b": np.zeros(5, np.float32)}
+    network = open_network(
+        toys.save_onnx(tmp_path / "hwc.onnx", nodes, stored, input_shape=(8, 8, 3), output_shape=(5,))
+    )
+    with pytest.raises(NetworkError, match=r"takes images \(8, 8, 3\) .* \(HWC\): export it with channels first"):
+        run_funnel(network, images, CONFIG, progress=False)
 
 
 @pytest.mark.parametrize("method", ["crown-ibp", "crown last layer"])
