@@ -46,26 +46,27 @@ def faithful(module: nn.Module, shape: tuple[int, ...], name: str = "network", *
         return module
     device = next((p.device for p in [*module.parameters(), *module.buffers()]), torch.device("cpu"))
     draw = torch.Generator().manual_seed(0)
-    points = [(size * torch.randn(1, *shape, generator=draw)).to(device) for size in (0.5, 2.0, 20.0)]
+    points = [size * torch.randn(1, *shape, generator=draw) for size in (0.5, 2.0, 20.0)]
+    original = module if device.type == "cpu" else copy.deepcopy(module).cpu()  # the rules make layers there
     with torch.no_grad():
-        values = _Values(module)
+        values = _Values(original)
         values.run(points[0])
         changes: dict[str, tuple[nn.Module, list[bool]]] = {}
-        for node in module.graph.nodes:
-            made = _restated(module, node, values, _RULES if overlap else _RULES | _OVERLAPPING)
+        for node in original.graph.nodes:
+            made = _restated(original, node, values, _RULES if overlap else _RULES | _OVERLAPPING)
             if made is not None:
                 changes[node.name] = made, [arg not in values.fixed for arg in sources(node)]
         if not changes:
             return module
-        restated = _replaced(module, changes).to(device)
+        restated = _replaced(original, changes)
         for point in points:
-            old, new = module(point), restated(point)
+            old, new = original(point), restated(point)
             if old.isfinite().all() and not (new - old).abs().max() <= SAME * max(1.0, float(old.abs().max())):
                 raise BoundsError(
                     f"{name}: refused by every bound method: restated in operations with bounds it gives logits that "
                     f"differ by {float((new - old).abs().max()):.3g}; please report it with the network file."
                 )
-    return restated
+    return restated.to(device)
 
 
 Rules = dict[str, Callable[[Site], nn.Module | None]]
