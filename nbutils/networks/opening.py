@@ -16,8 +16,8 @@ import torch
 
 from ..core import NetworkError, Normalization, require, settings, stream
 from .cards import NetworkCard, card_path, describe_file, list_networks, write_card
+from .constants import with_constants_stored
 from .fast_twin import ROWS, steady
-from .folding import folded
 from .making_twins import evaluate, make_twin
 from .onnx_files import parse, ports, read_bytes, taking_images
 from .opsets import opset_of
@@ -144,7 +144,7 @@ def open_data(data: bytes, path: Path, *, device: str = "auto", card: bool = Tru
         session = _session(model.SerializeToString(), path, opset_of(model))
     else:
         taken, session = ends, _session(data, path, opset_of(model))
-    model = folded(model)
+    model = with_constants_stored(model)
     probes = stream("parity").standard_normal((_PARITY_ROWS, *ends.input_shape)).astype(np.float32)
     expected = _judge_probes(session, probes, path)
     module, batched = make_twin(model, taken, probes, expected, where, path)

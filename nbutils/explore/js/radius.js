@@ -8,7 +8,8 @@ export default picture((model, data, frame) => {
   const height = small ? frame.height : Math.min(frame.height, Math.max(200, room - 120)); // the layers stand below it
   const narrow = width < 360, TOP = 24 + 16 * titleLines(data.title, width);
   const x = scale(0, far, LEFT, width - RIGHT), y = scale(data.limits[0], data.limits[1], height - BOTTOM, TOP);
-  const line = (values) => values.map((v, i) => (v === null ? "" : `${i ? "L" : "M"}${x(data.radii[i])},${y(v)}`)).join("");
+  const deep = data.limits[0] - 9 * (data.limits[1] - data.limits[0]); // a null is a bound of minus infinity
+  const line = (values) => values.map((v, i) => `${i ? "L" : "M"}${x(data.radii[i])},${y(v === null ? deep : v)}`).join("");
   const across = width - LEFT - RIGHT, up = height - BOTTOM - TOP; // a bound far below leaves the frame
   const inside = svg("svg", { x: LEFT, y: TOP, width: across, height: up, viewBox: `${LEFT} ${TOP} ${across} ${up}` }, [
     ...Object.entries(data.lower).map(([method, values]) => svg("path", { d: line(values), fill: "none", "stroke-width": 2,

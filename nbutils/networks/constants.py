@@ -15,7 +15,7 @@ _DRAWN = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLik
 _WITH_GRAPH = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
 
 
-def folded(model: onnx.ModelProto) -> onnx.ModelProto:
+def with_constants_stored(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of `model` without nodes that depend on no input; `model` itself where there is none.
 
     Also `model` itself where onnxruntime cannot evaluate them: whatever needs the stored tensors says so.

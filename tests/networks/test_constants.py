@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 from toys import gemm, save_onnx
 
 from nbutils import BoundsConfig, Box, margin_bounds, open_network
-from nbutils.networks.folding import folded
+from nbutils.networks.constants import with_constants_stored
 
 W1, W2 = np.float32([[1, -1, 0], [0, 1, 1]]), np.float32([[1, 1], [-1, 2]])
 STORED = {"1.w": W1, "1.b": np.float32([0.5, 0]), "2.w": W2, "2.b": np.float32([3, 0])}
@@ -74,7 +74,7 @@ def test_opens_and_every_method_bounds_it(tmp_path, form):
 @pytest.mark.parametrize("form", FORMS)
 def test_same_logits_and_nothing_left_to_compute(tmp_path, form):
     model = onnx.load(file(tmp_path, form))
-    made = folded(model)
+    made = with_constants_stored(model)
     onnx.checker.check_model(made)
     assert [node.op_type for node in made.graph.node] == ["Flatten", "Gemm", "Relu", "Gemm"]
     x = np.random.default_rng(0).random((1, 1, 1, 3), np.float32)
@@ -87,7 +87,7 @@ def test_same_logits_and_nothing_left_to_compute(tmp_path, form):
 
 def test_a_network_of_stored_weights_stays_the_same_object(tmp_path):
     model = onnx.load(save_onnx(tmp_path / "n.onnx", LAYERS, STORED, input_shape=(1, 1, 3), output_shape=(2,)))
-    assert folded(model) is model
+    assert with_constants_stored(model) is model
 
 
 def test_noise_is_not_a_constant(tmp_path):
@@ -95,4 +95,4 @@ def test_noise_is_not_a_constant(tmp_path):
     nodes = [helper.make_node("RandomNormal", [], ["1.w"], shape=[2, 3]), *LAYERS]
     rest = {name: value for name, value in STORED.items() if name != "1.w"}
     model = onnx.load(save_onnx(tmp_path / "n.onnx", nodes, rest, input_shape=(1, 1, 3), output_shape=(2,)))
-    assert folded(model) is model
+    assert with_constants_stored(model) is model
