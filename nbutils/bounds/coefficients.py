@@ -1,9 +1,9 @@
-"""Coefficients of CROWN's rows over one layer, and which neurons' rows go together."""
+"""Coefficients of CROWN's rows over one layer, which neurons' rows go together, and which of them go on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -37,6 +37,15 @@ class Coefficients:
         part = layer[:, :, self.top : self.top + height, self.left : self.left + width]
         return part if self.channels is None else part[:, self.channels]
 
+    def least(self, center: Tensor, radius: Tensor) -> Tensor:
+        """The smallest value [M] of each row over the box of a layer, `center` and `radius` [1, ...]."""
+        values, center, radius = (flat(x) for x in (self.values, self.of(center), self.of(radius)))
+        return values @ center[0] - values.abs() @ radius[0]
+
+    def rows(self, kept: Tensor) -> Coefficients:
+        """Some of the rows."""
+        return replace(self, values=self.values[kept])
+
     def plus(self, other: Coefficients) -> Coefficients:
         """The sum; both are over all channels."""
         if self.values.ndim != 4:
@@ -51,6 +60,11 @@ class Coefficients:
         height, width = self.values.shape[2:]
         sides = (self.left - left, right - self.left - width, self.top - top, bottom - self.top - height)
         return F.pad(self.values, sides) if any(sides) else self.values
+
+
+def flat(x: Tensor) -> Tensor:
+    """One row [M, F] of each image [M, C, H, W], pixel by pixel, as the pass keeps them in memory; rows as they are."""
+    return x.permute(0, 2, 3, 1).flatten(1) if x.ndim == 4 else x
 
 
 def together(rows: Tensor, shape: torch.Size, chunk: int) -> Iterator[tuple[Tensor, int, int, int]]:
@@ -81,3 +95,13 @@ def one_hot(rows: Tensor, signs: Tensor, shape: torch.Size, corner: tuple[int, i
     values = signs.new_zeros(count, channels, min(side, height - top), min(side, width - left))
     values[each, rows // (height * width), rows % (height * width) // width - top, rows % width - left] = signs
     return Coefficients(values.contiguous(memory_format=torch.channels_last), top, left)
+
+
+def unsettled(lower: Tensor) -> Tensor | None:
+    """Rows not proved to be at least zero by `lower` [M], filled up to a round number; None where all have to go on."""
+    settled = lower >= 0
+    count = len(settled) - int(settled.sum())
+    most = -(-count // ROWS) * ROWS
+    if most >= len(settled):
+        return None
+    return settled.int().argsort(stable=True)[:most].sort().values

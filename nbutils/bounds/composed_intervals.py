@@ -51,12 +51,15 @@ class ComposedIntervals:
         """Number of ReLUs, in the order in which the network computes them."""
         return len(self.graph.relus)
 
-    def bounds(self, layer: int, box: Interval, before: Sequence[Interval]) -> Interval | None:
+    def bounds(
+        self, layer: int, box: Interval, before: Sequence[Interval], channels: Tensor | None = None
+    ) -> Interval | None:
         """Lower and upper bounds [1, C, H, W] of the input of ReLU number `layer`; None where there is no answer.
 
         Args:
             box: the network's input, [1, C, H, W] each.
             before: bounds of the inputs of the ReLUs before, in their order.
+            channels: int64 [C], the only ones asked for; the cost is in proportion.
         """
         if self._paths[self.graph.relus[layer]] is None:
             return None
@@ -64,26 +67,44 @@ class ComposedIntervals:
         known = [*self.graph.relus[:layer], *self.graph.inputs]
         centres = {node: (low + up) / 2 for node, (low, up) in zip(known, [*ranges, box], strict=True)}
         centre = self._value(self._query(layer), centres)
-        radius = self.spread(layer, [(up - low) / 2 for low, up in ranges], (box[1] - box[0]) / 2)
+        centre = centre if channels is None else centre[:, channels]
+        radius = self.spread(layer, [(up - low) / 2 for low, up in ranges], (box[1] - box[0]) / 2, channels)
         assert radius is not None  # it has paths
         radius = radius * (1 + ROUNDING) + centre.abs() * (ROUNDING / 10)
         return centre - radius, centre + radius
 
-    def spread(self, layer: int, radii: Sequence[Tensor], of_input: Tensor) -> Tensor | None:
+    def closer(self, layer: int, box: Interval, before: Sequence[Interval], known: Interval) -> Interval:
+        """The bounds `known` of the input of ReLU number `layer`, closer in channels where a sign is not known yet."""
+        low, up = known
+        crossing = ((low < 0) & (up > 0)).flatten(1).any(0).view(low.shape[1], -1).any(1).nonzero()[:, 0]
+        found = self.bounds(layer, box, before, crossing) if len(crossing) else None
+        if found is None:
+            return low, up
+        low, up = low.clone(), up.clone()
+        low[:, crossing] = torch.fmax(low[:, crossing], found[0])
+        up[:, crossing] = torch.fmin(up[:, crossing], found[1])
+        return low, up
+
+    def spread(
+        self, layer: int, radii: Sequence[Tensor], of_input: Tensor, channels: Tensor | None = None
+    ) -> Tensor | None:
         """How far the input of ReLU number `layer` moves at most, [1, C, H, W]; None where there is no answer.
 
         Args:
             radii: how far each output of the ReLUs before moves, in their order.
             of_input: how far each input of the network moves, [1, C, H, W].
+            channels: as in `bounds`.
         """
         paths, query = self._paths[self.graph.relus[layer]], self._query(layer)
         if paths is None:
             return None
         moves = dict(zip(self.graph.relus, radii, strict=False)) | dict.fromkeys(self.graph.inputs, of_input)
-        size = self._value(sources(query)[0], moves).shape[2:]
-        total = torch.zeros_like(self._value(query, moves))
+        shapes = self.graph.shapes(of_input)
+        conv, size = self.graph.convolution(query), shapes[sources(query)[0]][2:]
+        weight = conv.weight if channels is None else conv.weight[channels]
+        total = of_input.new_zeros(1, len(weight), *shapes[query][2:])
         for path in paths:
-            _add_radius(total, self.graph.convolution(query), path, moves[path.source], size)
+            _add_radius(total, conv, weight, path, moves[path.source], size)
         return total
 
     def values(self, x: Tensor) -> list[Tensor]:
@@ -151,8 +172,12 @@ class _NoPath(Exception):
     """The signal does not reach this layer through convolutions and additions alone."""
 
 
-def _add_radius(total: Tensor, query: nn.Conv2d, path: _Path, radius: Tensor, size: Sequence[int]) -> None:
+def _add_radius(
+    total: Tensor, query: nn.Conv2d, kernels: Tensor, path: _Path, radius: Tensor, size: Sequence[int]
+) -> None:
     """Add to `total` [1, O, H, W] how far `query` after `path` moves when the path's source moves by `radius`.
+
+    `kernels` [O, ...] are those of the channels of `query` that are asked for.
 
     At the border `query` reads zeros and not what the path would give there, so its outputs are treated by the part of
     the kernel that lies inside its input of `size` (height, width): interior, edges and corners.
@@ -162,26 +187,25 @@ def _add_radius(total: Tensor, query: nn.Conv2d, path: _Path, radius: Tensor, si
         return
     moving, weight = radius[:, alive], path.weight[:, alive]
     kernel, stride, padding = query.kernel_size[0], query.stride[0], _padding(query)
-    taps = torch.einsum("ochw,cikl->hwoikl", query.weight, weight)
+    taps = torch.einsum("ochw,cikl->hwokli", kernels, weight)
     reach = weight.shape[2]
     step = stride * path.stride
     margin = path.padding + (kernel + reach) * step  # more zeros than any kernel asks for
     field = F.pad(moving, (margin,) * 4)
     for rows, (top, bottom) in _groups(total.shape[2], size[0], kernel, stride, padding):
         for columns, (left, right) in _groups(total.shape[3], size[1], kernel, stride, padding):
-            composed = total.new_zeros(
-                *taps.shape[2:4], (bottom - top - 1) * path.stride + reach, (right - left - 1) * path.stride + reach
-            )
+            tall, wide = (bottom - top - 1) * path.stride + reach, (right - left - 1) * path.stride + reach
+            composed = total.new_zeros(len(kernels), tall, wide, moving.shape[1])
             for i in range(top, bottom):
                 for j in range(left, right):
                     y, x = (i - top) * path.stride, (j - left) * path.stride
-                    composed[..., y : y + reach, x : x + reach] += taps[i, j]
+                    composed[:, y : y + reach, x : x + reach] += taps[i, j]
             # first source pixel under the kernel for the first output of the group, in the padded field
             y0 = (rows.start * stride - padding + top) * path.stride - path.padding + margin
             x0 = (columns.start * stride - padding + left) * path.stride - path.padding + margin
-            y1 = y0 + (len(rows) - 1) * step + composed.shape[2]
-            x1 = x0 + (len(columns) - 1) * step + composed.shape[3]
-            part = F.conv2d(field[:, :, y0:y1, x0:x1], composed.abs(), stride=step)
+            y1 = y0 + (len(rows) - 1) * step + tall
+            x1 = x0 + (len(columns) - 1) * step + wide
+            part = F.conv2d(field[:, :, y0:y1, x0:x1], composed.abs_().permute(0, 3, 1, 2), stride=step)
             total[:, :, rows.start : rows.stop, columns.start : columns.stop] += part
 
 

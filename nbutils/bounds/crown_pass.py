@@ -7,6 +7,8 @@ The bounds library carries one row of coefficients a neuron through whole layers
 * A ReLU whose input is positive nowhere in the box passes nothing on. Where a whole channel of the rectangle is dead,
   the convolutions on both sides of the ReLU leave it out. In networks trained on tiny boxes most neurons are dead in a
   box of 1/255, and whole blocks are.
+* A row that only has to tell a sign may stop early: where it has come back to outputs of ReLUs alone, their intervals
+  are known, and often they are proof enough (early termination: Mueller et al. 2021, arXiv 2007.10868).
 
 The relaxation is the library's, so the bounds are too, up to rounding: above a ReLU that crosses zero its chord, below
 it the line of slope 1 where the upper bound is the farther one from zero, else 0 (Zhang et al. 2018).
@@ -20,7 +22,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from .coefficients import CHANNELS, Coefficients, one_hot, together
+from .coefficients import CHANNELS, Coefficients, flat, one_hot, together, unsettled
 from .composed_intervals import Interval
 from .relu_graph import ReluGraph, sources
 
@@ -42,8 +44,7 @@ class CrownPass:
 
     def over(self, box: Interval) -> Relaxed:
         """The network over the box (lower, upper), [1, C, H, W] each, in the network's input space."""
-        if not self.shapes:
-            self.shapes = {node: x.shape for node, x in self.graph.values(box[0]).items() if node.op != "output"}
+        self.shapes = self.graph.shapes(box[0])
         return Relaxed(self, box)
 
     def splits(self, node: fx.Node) -> bool:
@@ -66,7 +67,8 @@ class Relaxed:
         self._network, self._graph = network, network.graph
         self._center = (box[0] + box[1]) / 2
         self._radius = torch.maximum(box[1] - self._center, self._center - box[0])
-        self._lines: list[tuple[Tensor, Tensor, Tensor]] = []  # of each ReLU: slope above, slope below, shift above
+        self._lines: list[tuple[Tensor, Tensor, Tensor]] = []  # of each ReLU: slope above and below, shift above
+        self._ranges: dict[fx.Node, tuple[Tensor, Tensor]] = {}  # of each ReLU's output: centre and radius
         self._alive: list[Tensor] = []  # of each ReLU: where its input may be positive; NaN may be anything
 
     def least(
@@ -77,6 +79,7 @@ class Relaxed:
         before: Sequence[Interval],
         chunk: int,
         tell: Callable[[], object] = lambda: None,
+        settle: bool = False,
     ) -> Tensor:
         """CROWN's lower bounds [M] of `signs` times the neurons `rows` [M] at the input of ReLU number `layer`.
 
@@ -84,6 +87,8 @@ class Relaxed:
             before: bounds, valid over the box, of the inputs of the ReLUs before, in their order.
             chunk: most rows at once.
             tell: called before each group of rows.
+            settle: a row goes back no further than it takes to prove that it is not negative; its bound is what that
+                proof gives.
         """
         self._relax(before)
         node = sources(self._graph.relus[layer])[0]
@@ -92,7 +97,7 @@ class Relaxed:
         for members, top, left, side in together(rows, shape, chunk):
             tell()
             part = one_hot(rows[members], signs[members], shape, (top, left), side)
-            found[members] = self._back(node, part)[: len(members)]
+            found[members] = self._back(node, part, settle)[: len(members)]
         return found
 
     def margins(self, wanted: Tensor, before: Sequence[Interval]) -> Tensor:
@@ -106,26 +111,40 @@ class Relaxed:
             least, most = low.clamp(max=0), up.clamp(min=0)
             most = torch.maximum(most, least + 1e-8)
             above = most / (most - least)
+            center, relu = (low.relu() + up.relu()) / 2, self._graph.relus[len(self._lines)]
+            self._ranges[relu] = (center, torch.maximum(up.relu() - center, center - low.relu()))
             self._lines.append((above, (above > 0.5).to(above.dtype), -above * least))
             self._alive.append(~(up <= 0))
 
-    def _back(self, node: fx.Node, found: Coefficients) -> Tensor:
-        """Lower bounds [M] of the rows `found` over the value of `node`."""
+    def _back(self, node: fx.Node, found: Coefficients, settle: bool = False) -> Tensor:
+        """Lower bounds [M] of the rows `found` over the value of `node`; `settle` as in `least`."""
         total = found.values.new_zeros(len(found.values))
-        waiting = {node: found}
+        rows, best = torch.arange(len(total), device=total.device), torch.full_like(total, -torch.inf)
+        waiting, bent = {node: found}, False
         for place in reversed(self._graph.nodes[: self._graph.nodes.index(node) + 1]):
             if place not in waiting:
                 continue
+            if settle and bent and waiting.keys() <= self._ranges.keys():
+                lower = sum((part.least(*self._ranges[relu]) for relu, part in waiting.items()), total)
+                best[rows] = torch.where(best[rows] >= 0, best[rows], lower)
+                kept = unsettled(best[rows])
+                if kept is not None:
+                    if len(kept) == 0:
+                        return best
+                    rows, total = rows[kept], total[kept]
+                    waiting = {source: part.rows(kept) for source, part in waiting.items()}
             part = waiting.pop(place)
             if place in self._graph.inputs:
-                reach = (part.values * part.of(self._center)).flatten(1).sum(1)
-                total = total + reach - (part.values.abs() * part.of(self._radius)).flatten(1).sum(1)
+                total = total + part.least(self._center, self._radius)
                 continue
+            bent = bent or place in self._network.numbers
             for source, passed, constant in self._before(place, part):
                 total = total + constant
                 if passed is not None:
                     waiting[source] = waiting[source].plus(passed) if source in waiting else passed
-        return total
+        # a settled row that only fills a group up keeps its bound: it does not depend on the rows beside it
+        best[rows] = torch.where(best[rows] >= 0, best[rows], total)
+        return best
 
     def _before(
         self, node: fx.Node, part: Coefficients
@@ -153,8 +172,8 @@ class Relaxed:
     def _through_relu(self, number: int, part: Coefficients) -> tuple[Coefficients, Tensor]:
         above, below, shift = (part.of(line) for line in self._lines[number])
         negative = part.values.clamp(max=0)
-        values = (part.values.clamp(min=0) * below).addcmul_(negative, above)
-        gained = negative.mul_(shift).sum(tuple(range(1, values.ndim)))
+        values = (part.values * below).addcmul_(negative, above - below)
+        gained = flat(negative) @ flat(shift)[0]
         return Coefficients(values, part.top, part.left, part.channels), gained
 
     def _through_convolution(self, conv: nn.Conv2d, part: Coefficients, source: fx.Node) -> Coefficients | None:
@@ -168,7 +187,12 @@ class Relaxed:
             )
         )
         rows, columns = (max(0, top), min(height, top + tall)), (max(0, left), min(width, left + wide))
+        rows, columns = self._narrowed(source, rows, columns)
+        down = _cut(rows[0] - top, top + tall - rows[1], conv.stride[0])
+        side = _cut(columns[0] - left, left + wide - columns[1], conv.stride[1])
         weight, channels = conv.weight, None
+        if rows[0] == rows[1]:
+            return None
         if conv.groups == 1:
             weight = weight if part.channels is None else weight[part.channels]
             channels = self._living(source, rows, columns)
@@ -176,11 +200,24 @@ class Relaxed:
             if len(channels) == 0:
                 return None
             weight = weight[:, channels]
-        dense = part.values.contiguous(memory_format=torch.channels_last)
-        values = F.conv_transpose2d(dense, weight, None, conv.stride, groups=conv.groups, dilation=conv.dilation)[
-            :, :, rows[0] - top : rows[1] - top, columns[0] - left : columns[1] - left
-        ]
+        dense, (cut, more) = part.values.contiguous(memory_format=torch.channels_last), zip(down, side, strict=True)
+        values = F.conv_transpose2d(dense, weight, None, conv.stride, cut, more, conv.groups, conv.dilation)
+        y, x = rows[0] - top - cut[0], columns[0] - left - cut[1]
+        values = values[:, :, y : y + rows[1] - rows[0], x : x + columns[1] - columns[0]]
         return Coefficients(values, rows[0], columns[0], channels)
+
+    def _narrowed(
+        self, source: fx.Node, rows: tuple[int, int], columns: tuple[int, int]
+    ) -> tuple[tuple[int, int], tuple[int, int]]:
+        """The part of a rectangle that holds all that may be positive there, where `source` is a ReLU."""
+        number = self._network.numbers.get(source)
+        if number is None:
+            return rows, columns
+        alive = self._alive[number][0, :, slice(*rows), slice(*columns)].any(0)
+        if not alive.any():
+            return (rows[0], rows[0]), (columns[0], columns[0])
+        (up, down), (left, right) = (alive.any(side).nonzero()[[0, -1], 0].tolist() for side in (1, 0))
+        return (rows[0] + up, rows[0] + down + 1), (columns[0] + left, columns[0] + right + 1)
 
     def _living(self, source: fx.Node, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor | None:
         """Channels of a ReLU that may be positive somewhere in a rectangle; None where all are to be kept.
@@ -198,3 +235,13 @@ class Relaxed:
         count = int(alive.sum())
         most = min(len(alive), -(-count // CHANNELS) * CHANNELS)
         return alive.int().argsort(descending=True, stable=True)[:most].sort().values
+
+
+def _cut(before: int, after: int, stride: int) -> tuple[int, int]:
+    """Padding and output padding of a transposed convolution: it need not compute what lies outside of a layer.
+
+    So much lies `before` and `after` the layer, in one dimension; what they do not take away is cropped.
+    """
+    if after < before < after + stride:
+        return before, before - after
+    return min(before, after), 0

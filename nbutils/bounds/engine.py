@@ -90,7 +90,7 @@ class BoundEngine:
             for sign in (1.0, -1.0):
                 signs = torch.full((len(rows),), sign, device=self._device)
                 with torch.no_grad():
-                    found = self._least(relaxed, x, done, name, rows, signs, count)
+                    found = self._least(relaxed, x, done, name, rows, signs, count, settle=False)
                 yield name, rows, sign * found
             done[name] = sides
 
@@ -218,23 +218,22 @@ class BoundEngine:
         rows: torch.Tensor,
         signs: torch.Tensor,
         chunk: int,
+        settle: bool = True,
     ) -> torch.Tensor:
-        """CROWN's lower bounds [M] of `signs` times the neurons `rows` [M] of `name`, the first layer after `done`."""
+        """CROWN's lower bounds [M] of `signs` times the neurons `rows` [M] of `name`, the first layer after `done`.
+
+        Our own pass may `settle` for a proof that a row is not negative, see there.
+        """
         if relaxed is not None:
-            return relaxed.least(len(done), rows, signs, list(done.values()), chunk, self._rows.tell)
+            return relaxed.least(len(done), rows, signs, list(done.values()), chunk, self._rows.tell, settle)
         return self._rows.least(x, done, name, rows, signs, chunk, self._rows.takes_patches(name, done, chunk))
 
     def _cheaply(self, x: Any, box: Interval, done: dict[str, Interval], name: str) -> Interval:
         """Bounds of the layer `name` without CROWN, from the layers before it, which are those in `done`."""
         # Intervals from the tightened layers before are tighter than IBP from the input, for one cheap pass.
         low, up = (side.clone() for side in self._rows.compute(x, done, method="IBP", final_node_name=name))
-        number, before = (self._numbers or {}).get(name), list(done.values())
-        if number is None:
-            return low, up
-        closer = self._composed.bounds(number, box, before)
-        if closer is not None:
-            low, up = torch.fmax(low, closer[0]), torch.fmin(up, closer[1])
-        return low, up
+        number = (self._numbers or {}).get(name)
+        return (low, up) if number is None else self._composed.closer(number, box, list(done.values()), (low, up))
 
     def _feeds_relus(self, name: str) -> bool:
         """Whether every nonlinear layer reading the node `name` is a ReLU."""

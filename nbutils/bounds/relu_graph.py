@@ -21,6 +21,7 @@ class ReluGraph:
         self._modules = dict(module.named_modules())
         self.nodes: list[fx.Node] = list(module.graph.nodes) if isinstance(module, fx.GraphModule) else []
         self.relus = [node for node in self.nodes if self.calls(node, nn.ReLU)]
+        self._shapes: dict[fx.Node, torch.Size] = {}
         self.inputs = [node for node in self.nodes if node.op == "placeholder"]
 
     def called(self, node: fx.Node) -> nn.Module:
@@ -57,6 +58,12 @@ class ReluGraph:
         recorder = _Recorder(self._module)
         recorder.run(x)
         return recorder.found
+
+    def shapes(self, x: Tensor) -> dict[fx.Node, torch.Size]:
+        """Shape of what every node computes at one point of the shape of `x` [1, C, H, W]; computed once."""
+        if not self._shapes:
+            self._shapes = {node: y.shape for node, y in self.values(x).items() if node.op != "output"}
+        return self._shapes
 
     def broadcasts(self, x: Tensor) -> bool:
         """Whether some sum is of values of unequal shapes, at the points `x` [N, C, H, W]."""

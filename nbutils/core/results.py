@@ -55,7 +55,11 @@ class AttackTrace:
 
 @dataclass(frozen=True, eq=False)
 class LayerBounds:
-    """Pre-activation bounds of one nonlinear layer, summed up an image."""
+    """Pre-activation bounds of one nonlinear layer, summed up an image.
+
+    CROWN bounds a neuron no further than it takes to know its sign, so intervals of neurons that are not unstable may
+    be wider than its full bounds: nothing after them depends on it.
+    """
 
     name: str
     neurons: int
