@@ -58,7 +58,7 @@ class LayerBounds:
     """Pre-activation bounds of one nonlinear layer, summed up an image.
 
     CROWN bounds a neuron no further than it takes to know its sign, so intervals of neurons that are not unstable may
-    be wider than its full bounds: nothing after them depends on it.
+    be wider than its full bounds. Their ReLUs get the same line either way, so the rows behind them do not change.
     """
 
     name: str

@@ -242,11 +242,15 @@ def test_a_pass_that_is_wrong_is_refused(wrong, monkeypatch):
 def test_the_real_network_is_bounded_as_by_the_library(small_network, monkeypatch):
     images = load_images("embedded").take([8])
     box = Box.around(images.pixels, images.normalization, PUBLISHED_EPS)
+    early = margin_bounds(small_network, box, images.labels, BoundsConfig(), layers=True)
+    least = crown_pass.Relaxed.least  # the library's rows go to the end, so widths are compared of rows that do
+    monkeypatch.setattr(crown_pass.Relaxed, "least", lambda *asked: least(*asked[:-1], settle=False))
     ours = margin_bounds(small_network, box, images.labels, BoundsConfig(), layers=True)
     monkeypatch.setattr(methods.engine_of(small_network)._pass, "usable", False)
     theirs = margin_bounds(small_network, box, images.labels, BoundsConfig(), layers=True)
     np.testing.assert_allclose(ours.lower, theirs.lower, atol=1e-4)
-    for one, other in zip(ours.layers, theirs.layers, strict=True):
-        assert (one.unstable == other.unstable).all()
-        assert (other.width * (1 - 1e-4) <= one.width).all(), "a sign that is told early leaves a wider interval"
-        assert (one.width <= other.width * 1.2).all()
+    np.testing.assert_allclose(early.lower, theirs.lower, atol=1e-4)
+    for one, other, told in zip(ours.layers, theirs.layers, early.layers, strict=True):
+        np.testing.assert_allclose(one.width, other.width, rtol=1e-4)
+        np.testing.assert_array_equal(one.unstable, other.unstable)
+        np.testing.assert_array_equal(told.unstable, other.unstable)
