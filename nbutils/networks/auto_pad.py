@@ -6,10 +6,13 @@ And average pooling that is padded on one side more than on the other, which onn
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import onnx
-from onnx import NodeProto, helper, numpy_helper
+from onnx import NodeProto, helper
+
+from .rewriting import Surroundings, like, rewritten
 
 _WINDOWED = ("Conv", "ConvTranspose", "MaxPool", "AveragePool")
 
@@ -17,44 +20,33 @@ _WINDOWED = ("Conv", "ConvTranspose", "MaxPool", "AveragePool")
 def explicit_padding(model: onnx.ModelProto) -> onnx.ModelProto | None:
     """A copy of `model` whose windowed operators state `pads` in the place of SAME_UPPER and SAME_LOWER.
 
-    None where the file has no such operator, or where the size that one of them reads is not known. Source: the
-    operators' definitions in ONNX: the output is as large as the input divided by the stride, rounded up, and an odd
+    None where the file has no such operator; one that reads an image of unknown size stays. Source: the operators'
+    definitions in ONNX: the output is as large as the input divided by the stride, rounded up, and an odd
     pixel of padding goes to the end (SAME_UPPER) or to the start (SAME_LOWER). An average pooling with an odd pixel
     becomes one of the padded image, times what corrects the windows over the border.
     """
-    form = onnx.shape_inference.infer_shapes(model)
-    values = (*form.graph.value_info, *form.graph.input)
-    shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in values}
-    kernels = {tensor.name: list(tensor.dims)[2:] for tensor in form.graph.initializer}
-    nodes: list[NodeProto] = []
-    changed = False
-    for node in form.graph.node:
-        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        rule = attributes.pop("auto_pad", b"NOTSET")
-        if node.op_type == "AveragePool" and rule == b"NOTSET" and _lopsided(attributes):
-            size, pads = shapes.get(node.input[0], [])[2:], attributes.pop("pads")
-            if not size or not all(size) or 2 * len(size) != len(pads):
-                return None
-            nodes += _averaged(form, node, attributes, size, pads[: len(size)], pads[len(size) :])
-            changed = True
-            continue
-        if node.op_type not in _WINDOWED or rule not in (b"SAME_UPPER", b"SAME_LOWER"):
-            nodes.append(node)
-            continue
-        size = shapes.get(node.input[0], [])[2:]
-        kernel = attributes.setdefault("kernel_shape", kernels.get((*node.input, "")[1], []))
-        if not size or not all(size) or len(size) != len(kernel):
-            return None
-        less, more = _sides(node.op_type, size, kernel, attributes)
-        start, end = (less, more) if rule == b"SAME_UPPER" else (more, less)
-        if node.op_type == "AveragePool" and start != end:
-            nodes += _averaged(form, node, attributes, size, start, end)
-        else:
-            nodes.append(_with(node, {**attributes, "pads": start + end}))
-        changed = True
-    del form.graph.node[:]
-    form.graph.node.extend(nodes)
-    return form if changed else None
+    return rewritten(model, _in_numbers)
+
+
+def _in_numbers(node: NodeProto, attributes: dict[str, Any], around: Surroundings) -> list[NodeProto] | None:
+    rule = attributes.pop("auto_pad", b"NOTSET")
+    size = around.size(node.input[0]) if node.input else []
+    if not size:
+        return None
+    if node.op_type == "AveragePool" and rule == b"NOTSET" and _lopsided(attributes):
+        pads = attributes.pop("pads")
+        return _averaged(around, node, attributes, size, pads[: len(size)], pads[len(size) :])
+    if node.op_type not in _WINDOWED or rule not in (b"SAME_UPPER", b"SAME_LOWER"):
+        return None
+    weights = around.stored.get((*node.input, "")[1])
+    kernel = attributes.setdefault("kernel_shape", [] if weights is None else list(weights.dims)[2:])
+    if len(kernel) != len(size):
+        return None
+    less, more = _sides(node.op_type, size, kernel, attributes)
+    start, end = (less, more) if rule == b"SAME_UPPER" else (more, less)
+    if node.op_type == "AveragePool" and start != end:
+        return _averaged(around, node, attributes, size, start, end)
+    return [like(node, list(node.input), {**attributes, "pads": start + end})]
 
 
 def _lopsided(attributes: dict) -> bool:
@@ -81,21 +73,17 @@ def _sides(kind: str, size: list[int], kernel: list[int], attributes: dict) -> t
     return less, more
 
 
-def _with(node: NodeProto, attributes: dict) -> NodeProto:
-    return helper.make_node(node.op_type, list(node.input), list(node.output), name=node.name, **attributes)
-
-
 def _averaged(
-    form: onnx.ModelProto, node: NodeProto, attributes: dict, size: list[int], start: list[int], end: list[int]
+    around: Surroundings, node: NodeProto, attributes: dict, size: list[int], start: list[int], end: list[int]
 ) -> list[NodeProto]:
     """Zeros around the image, the mean of each window, and a factor that leaves out the zeros where the rule does."""
     name = f"{node.output[0]}_padded"
     pads = np.array([0, 0, *start, 0, 0, *end], dtype=np.int64)
-    form.graph.initializer.append(numpy_helper.from_array(pads, f"{name}_by"))
+    by = around.store(f"{name}_by", pads)
     counted = bool(attributes.pop("count_include_pad", 0))
     pooled = node.output[0] if counted else f"{name}_mean"
     made = [
-        helper.make_node("Pad", [node.input[0], f"{name}_by"], [name]),
+        helper.make_node("Pad", [node.input[0], by], [name]),
         helper.make_node("AveragePool", [name], [pooled], **attributes),
     ]
     if not counted:
@@ -107,6 +95,5 @@ def _averaged(
             first = np.arange((length + before + after - width) // stride + 1) * stride - before
             shares.append((np.minimum(first + width, length) - np.maximum(first, 0)) / width)
         factor = np.asarray(1 / math.prod(np.ix_(np.ones(1), np.ones(1), *shares)), dtype=np.float32)
-        form.graph.initializer.append(numpy_helper.from_array(factor, f"{name}_factor"))
-        made.append(helper.make_node("Mul", [pooled, f"{name}_factor"], list(node.output)))
+        made.append(helper.make_node("Mul", [pooled, around.store(f"{name}_factor", factor)], list(node.output)))
     return made

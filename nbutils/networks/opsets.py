@@ -6,14 +6,15 @@ Nothing here is trusted: whoever uses a form compares it with onnxruntime on the
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import NodeProto, helper, numpy_helper
 
 from .auto_pad import explicit_padding
-from .onnx_files import stored_tensors
 from .plainer import plainer
+from .rewriting import Surroundings, like, rewritten
 
 TARGETS: tuple[int, ...] = (13, 17, 15, 11)
 """Opsets tried, in this order: most converters know 13 best."""
@@ -70,38 +71,35 @@ def _complete(model: onnx.ModelProto) -> onnx.ModelProto:
 def _older_forms(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy under the number `NEWEST`, operators whose inputs changed since then written in their older form."""
     form = onnx.ModelProto()
-    form.CopyFrom(onnx.shape_inference.infer_shapes(model))
-    shapes = {value.name: value.type.tensor_type.shape.dim for value in (*form.graph.value_info, *form.graph.input)}
-    constants = {name: numpy_helper.to_array(tensor) for name, tensor in stored_tensors(form)}
+    form.CopyFrom(rewritten(model, _older) or model)
     for entry in form.opset_import:
         if entry.domain in ("", "ai.onnx"):
             entry.version = NEWEST
-    for number, node in enumerate(form.graph.node):
-        inputs, attributes = list(node.input), {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        if node.op_type == "Split" and "num_outputs" in attributes:
-            axis, parts = attributes.get("axis", 0), attributes.pop("num_outputs")
-            dims = shapes.get(inputs[0])
-            size = dims[axis].dim_value if dims is not None and len(dims) > abs(axis) else 0
-            if size:
-                step = -(-size // parts)
-                sizes = np.array([min(step, size - step * part) for part in range(parts)], dtype=np.int64)
-                form.graph.initializer.append(numpy_helper.from_array(sizes, f"restated_{number}"))
-                inputs = [inputs[0], f"restated_{number}"]
-        elif node.op_type.startswith("Reduce") and node.op_type != "ReduceSum" and len(inputs) == 2:
-            if inputs[1] in constants:
-                attributes["axes"] = constants[inputs[1]].tolist()
-                attributes.pop("noop_with_empty_axes", None)
-                inputs = inputs[:1]
-        elif node.op_type == "AveragePool" and set(attributes.get("dilations", [1])) == {1}:
-            attributes.pop("dilations", None)
-        elif node.op_type == "Pad" and len(inputs) == 4 and {inputs[1], inputs[3]} <= constants.keys():
-            dims = shapes.get(inputs[0])
-            if dims is not None:
-                pads = np.zeros((2, len(dims)), dtype=np.int64)
-                pads[:, constants[inputs[3]]] = constants[inputs[1]].reshape(2, -1)
-                form.graph.initializer.append(numpy_helper.from_array(pads.reshape(-1), f"restated_{number}"))
-                inputs = [inputs[0], f"restated_{number}", inputs[2]]
-        del node.input[:], node.attribute[:]
-        node.input.extend(inputs)
-        node.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
     return form
+
+
+def _older(node: NodeProto, attributes: dict[str, Any], around: Surroundings) -> list[NodeProto] | None:
+    inputs, stored = list(node.input), around.stored
+    if node.op_type == "Split" and "num_outputs" in attributes:
+        axis, parts = attributes.get("axis", 0), attributes.pop("num_outputs")
+        shape = around.shapes.get(inputs[0], [])
+        size = shape[axis] if -len(shape) <= axis < len(shape) else 0
+        if size:
+            step = -(-size // parts)
+            sizes = np.array([min(step, size - step * part) for part in range(parts)], dtype=np.int64)
+            inputs = [inputs[0], around.store(f"{node.output[0]}_sizes", sizes)]
+    elif node.op_type.startswith("Reduce") and node.op_type != "ReduceSum" and len(inputs) == 2 and inputs[1] in stored:
+        attributes["axes"] = numpy_helper.to_array(stored[inputs[1]]).tolist()
+        attributes.pop("noop_with_empty_axes", None)
+        inputs = inputs[:1]
+    elif node.op_type == "AveragePool" and set(attributes.get("dilations", [1])) == {1}:
+        attributes.pop("dilations", None)
+    elif node.op_type == "Pad" and len(inputs) == 4 and {inputs[1], inputs[3]} <= stored.keys():
+        if shape := around.shapes.get(inputs[0], []):
+            pads = np.zeros((2, len(shape)), dtype=np.int64)
+            by, axes = (numpy_helper.to_array(stored[inputs[place]]) for place in (1, 3))
+            pads[:, axes] = by.reshape(2, -1)
+            inputs = [inputs[0], around.store(f"{node.output[0]}_pads", pads.reshape(-1)), inputs[2]]
+    else:
+        return None
+    return [like(node, inputs, attributes)]

@@ -9,39 +9,33 @@ Source: the definitions of the operators in ONNX. Whoever uses the form compares
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
-from onnx import NodeProto, helper, numpy_helper
+from onnx import NodeProto, helper
+
+from .rewriting import Surroundings, rewritten
 
 
 def plainer(model: onnx.ModelProto) -> onnx.ModelProto | None:
-    """A copy of `model` without these operators; None where it has none, or where a size is not known."""
-    form = onnx.shape_inference.infer_shapes(model)
-    values = (*form.graph.value_info, *form.graph.input)
-    shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in values}
-    nodes: list[NodeProto] = []
-    changed = False
-    for number, node in enumerate(form.graph.node):
-        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        shape = shapes.get(node.input[0], []) if node.input else []
-        if node.op_type == "GlobalMaxPool" and len(shape) == 4:
-            nodes.append(helper.make_node("ReduceMax", node.input[:1], node.output, axes=[2, 3], keepdims=1))
-        elif node.op_type in ("SpaceToDepth", "DepthToSpace") and len(shape) == 4 and shape[1]:
-            block = attributes["blocksize"]
-            few = shape[1] if node.op_type == "SpaceToDepth" else shape[1] // block**2
-            in_turn = attributes.get("mode", b"DCR") == b"DCR"
-            name = f"blocks_{number}"
-            form.graph.initializer.append(numpy_helper.from_array(_blocks(few, block, in_turn), name))
-            operator = "Conv" if node.op_type == "SpaceToDepth" else "ConvTranspose"
-            inputs = [node.input[0], name]
-            nodes.append(helper.make_node(operator, inputs, node.output, kernel_shape=[block] * 2, strides=[block] * 2))
-        else:
-            nodes.append(node)
-            continue
-        changed = True
-    del form.graph.node[:]
-    form.graph.node.extend(nodes)
-    return form if changed else None
+    """A copy of `model` without these operators; None where it has none of which the size is known."""
+    return rewritten(model, _in_others)
+
+
+def _in_others(node: NodeProto, attributes: dict[str, Any], around: Surroundings) -> list[NodeProto] | None:
+    shape = around.shapes.get(node.input[0], []) if node.input else []
+    if node.op_type == "GlobalMaxPool" and len(shape) == 4:
+        return [helper.make_node("ReduceMax", node.input[:1], node.output, axes=[2, 3], keepdims=1)]
+    if node.op_type in ("SpaceToDepth", "DepthToSpace") and len(shape) == 4 and shape[1]:
+        block = attributes["blocksize"]
+        few = shape[1] if node.op_type == "SpaceToDepth" else shape[1] // block**2
+        in_turn = attributes.get("mode", b"DCR") == b"DCR"
+        weights = around.store(f"{node.output[0]}_blocks", _blocks(few, block, in_turn))
+        operator = "Conv" if node.op_type == "SpaceToDepth" else "ConvTranspose"
+        inputs, square = [node.input[0], weights], [block] * 2
+        return [helper.make_node(operator, inputs, node.output, kernel_shape=square, strides=square)]
+    return None
 
 
 def _blocks(channels: int, block: int, in_turn: bool) -> np.ndarray:

@@ -57,3 +57,9 @@ def test_average_pooling_with_unequal_padding(pads, size, stride, counted):
 @pytest.mark.parametrize("more", [{}, {"pads": [1, 1, 1, 1]}, {"pads": [0, 0, 1, 1], "ceil_mode": 1}])
 def test_what_stays(more):
     assert explicit_padding(model("AveragePool", (6, 7), **more)) is None
+
+
+def test_an_image_of_unknown_size_stays():
+    given = model("Conv", (6, 7), auto_pad="SAME_UPPER")
+    given.graph.input[0].type.tensor_type.shape.dim[3].Clear()
+    assert explicit_padding(given) is None
