@@ -11,7 +11,7 @@ from .card_figures import (
 )
 from .cards import (
     add_figures as add_figures, depth as depth, list_networks as list_networks, read_card as read_card, stem as stem,
-    stored_floats as stored_floats, write_card as write_card,
+    stored_floats as stored_floats, training_runs as training_runs, write_card as write_card,
 )
 from .fast_twin import Twin as Twin, folded as folded, twin_of as twin_of
 from .onnx_files import parse as parse, ports as ports, read_bytes as read_bytes, stored_tensors as stored_tensors

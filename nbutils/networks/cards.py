@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Mapping
@@ -67,7 +68,7 @@ class NetworkCard:
             "layers": f"{self.layers} ({ops})",
             "data set": self.dataset or "unknown",
             "normalisation": f"mean {norm.mean}, std {norm.std}" if norm else "unknown: no card says it",
-            "recipe": self.recipe or "unknown",
+            "recipe": self._last_run(),
         }
         if norm is None and self.start is not None:
             rows["normalisation"] += f". {self.start.describe()}"
@@ -78,6 +79,22 @@ class NetworkCard:
             textwrap.fill(text, 100, initial_indent=f"{key:<{width}}  ", subsequent_indent=indent)
             for key, text in rows.items()
         )
+
+    def _last_run(self) -> str:
+        """The last run of `recipe`, and where the others are told."""
+        last, *earlier = training_runs(self.recipe) or ("unknown",)
+        if not earlier:
+            return last
+        count = "1 run" if len(earlier) == 1 else f"{len(earlier)} runs"
+        return f"{last}; {count} before it: {self.name}.json"
+
+
+def training_runs(recipe: str) -> tuple[str, ...]:
+    """The runs that a card's recipe tells of, the last one first: a run that begins with another's weights names it.
+
+    The text is that of `training.provenance.account`; of any other it is one run, of an empty one none.
+    """
+    return tuple(part.strip() for part in re.split(r"; (?:which )?(?=begins with the )", recipe) if part.strip())
 
 
 def list_networks() -> tuple[str, ...]:

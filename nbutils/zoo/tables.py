@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..core import METHODS, ExportError
-from ..networks import CLEAN, CROWN, PGD, Figure, figure_name
+from ..networks import CLEAN, CROWN, PGD, Figure, figure_name, training_runs
 from .entries import PUBLISHED_MEASURE, Entry, same_attack, same_radius
 
 NONE, MINUS, TO = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{EN DASH}"
@@ -141,12 +141,13 @@ def architecture_markdown(entries: Iterable[Entry]) -> str:
 
 
 def recipes_markdown(entries: Iterable[Entry]) -> str:
-    """How each network here was trained and where its figures come from, as its card says."""
+    """How each network here was trained, its last run first, and where its figures come from, as its card says."""
     parts = []
     for entry in entries:
         if entry.file is None:
             continue
-        recipe = plain(entry.file.recipe) or "The card does not say how it was trained."
+        runs = [plain(run) for run in training_runs(entry.file.recipe)]
+        recipe = "\n".join(f"1. {run}" for run in runs) or "The card does not say how it was trained."
         dataset = plain(entry.file.dataset or "unknown")
         lines = [f"### {plain(entry.name)}", "", f"Data set {dataset}, SHA-256 `{entry.file.sha256}`", "", recipe, ""]
         origins: dict[tuple[str, str], list[str]] = {}

@@ -10,12 +10,35 @@ import toys
 
 from nbutils.core import NetworkError
 from nbutils.networks import Figure, cards, open_network, write_card
-from nbutils.networks.cards import card_path, list_networks
+from nbutils.networks.cards import card_path, list_networks, training_runs
 
 # Cards
 
 
 FIGURES = {"clean_accuracy": Figure(51.5, "%", "10 images", "by hand")}
+
+
+FIRST, SECOND = "nbutils train b; 2 of 2 epochs", "begins with the weights of a.onnx, sha256 0; made by hand"
+THIRD = "begins with the averaged weights of a run with lr=0.1; 1 of 1 epochs"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "runs", "said"),
+    [
+        ("", (), "unknown"),
+        ("rolled; begins with the dice", ("rolled", "begins with the dice"), "rolled; 1 run before it: linear.json"),
+        ("one that begins with the sum", ("one that begins with the sum",), "one that begins with the sum"),
+        (f"{FIRST}; {SECOND}", (FIRST, SECOND), f"{FIRST}; 1 run before it: linear.json"),
+        (f"{FIRST}; {SECOND}; which {THIRD}", (FIRST, SECOND, THIRD), f"{FIRST}; 2 runs before it: linear.json"),
+    ],
+)
+def test_a_description_tells_the_last_run_and_counts_the_others(
+    recipe: str, runs: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    path = toys.linear_net(tmp_path)
+    write_card(path, recipe=recipe)
+    assert training_runs(recipe) == runs
+    assert " ".join(open_network(path, device="cpu").describe().split()).endswith(f" recipe {said} device: cpu")
 
 
 def test_card_round_trip(tmp_path: Path) -> None:

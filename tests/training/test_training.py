@@ -15,7 +15,7 @@ from training_toys import NORM, TOY, same_weights
 from training_toys import toy_config as config
 
 from nbutils.core import ExportError, ImageError, ImageSet, ParameterError
-from nbutils.networks import architectures
+from nbutils.networks import architectures, training_runs
 from nbutils.training import (
     RECIPES,
     CheckpointError,
@@ -138,10 +138,10 @@ def test_an_account_tells_every_stage(images, tmp_path):
     assert account("here", made_with, history).startswith("here; 1 of 1 epochs, 0.0 h, seed 0, settings ")
     train(config(epochs=1, lr=0.01), images, tmp_path / "c", start=tmp_path / "b/last.pt", progress=False)
     made_with, _, history = load_network(tmp_path / "c/last.pt")
-    last, middle, first = account("here", made_with, history, tmp_path / "b/last.pt").split("begins with the averaged ")
+    last, middle, first = training_runs(account("here", made_with, history, tmp_path / "b/last.pt"))
     assert last.startswith("here; 1 of 1 epochs")
+    assert middle.startswith("begins with the averaged weights of a run with ")
     assert "lr=0.02" in middle
-    assert middle.endswith("; which ")
     assert "lr=0.02" not in first
 
 

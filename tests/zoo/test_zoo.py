@@ -258,6 +258,11 @@ def test_markdown_shows_differences_and_escapes_what_cards_say(folder):
     assert "The card does not say how it was trained." in text
     assert "- clean 50 %, PGD 40 %, IBP 1.5 %, CROWN (at 3/255) 10 %: 10,000 images; by hand" in text
     assert recipes_markdown(entries[1:2]) == "No network is here yet."
+    write_card(
+        folder / f"{SMALL}.onnx", recipe="a; 1 of 1 epochs; begins with the weights of b; which begins with the c"
+    )
+    text = recipes_markdown(read_zoo(folder=folder))
+    assert "\n\n1. a; 1 of 1 epochs\n1. begins with the weights of b\n1. begins with the c\n\n" in text
     assert plain("a_b\n`c`") == r"a\_b \`c\`"
     assert title("crown verified", figure(1.0)) == "CROWN (radius unknown)"
 
