@@ -5,16 +5,15 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from ..core import Verdict, class_margins
+from ..core import class_margins
 from . import views
 from .controls import Controls
 from .desk import Desk
 from .jobs import Jobs
 from .picture import PICTURES
+from .strip import Filter, Sheets, shown_rows
 
-SHOWN = 1000
-"""Most thumbnails in the strip; the filter finds the others."""
-
+_OF_RESULTS = ("ladder", "trajectories", "layers", "image")
 _WHAT = {
     "ladder": "Bounds by IBP follow at once, CROWN-IBP in the background. Press Bound for CROWN.",
     "pgd": "Press Attack (key a) to watch PGD descend: about a second on a small network.",
@@ -31,21 +30,32 @@ class Screen:
         self.within: tuple[str, float, float] | None = None  # margin or hardness, from, to: a filter of the strip
         self.failure = ""  # what went wrong last, shown until the next action
         self._look = views.look()
-        self._sheet = views.sheet(desk.images.take(range(min(SHOWN, len(desk.images)))))
+        self._drawn: tuple[object, ...] = ()  # what was known when pictures were last sent
+        self._sheets = Sheets(desk.images)
 
     def show(self, *parts: str) -> None:
-        """Send the named pictures (all of them by default) anew."""
-        wanted = parts or (*PICTURES, "basket")
+        """Send the named pictures (all of them by default) anew, and those that a notebook's cell made out of date."""
+        known = self._known()
+        others = () if known == self._drawn else _OF_RESULTS
+        self._drawn = known
+        wanted = dict.fromkeys((*parts, *others) if parts else (*PICTURES, "basket"))
         makers = {
             "strip": self._strip, "ladder": self._ladder, "trajectories": self._trajectories, "radius": self._radius,
             "layers": self._layers, "image": self._image, "set": self._set,
         }  # fmt: skip
         for name in wanted:
             if name in makers:
-                self.controls.pictures[name].view = makers[name]()
+                picture = self.controls.pictures[name]
+                with picture.hold_sync():  # thumbnails and what stands on them arrive together
+                    picture.view = makers[name]()
         if "basket" in wanted:
             self._basket()
         self.facts()
+
+    def _known(self) -> tuple[object, ...]:
+        """Which results of the image are known. Cells of the notebook compute in the same session."""
+        desk = self.desk
+        return desk.place(), desk.trace() is not None, tuple(record.method for record in desk.bounds())
 
     def _ready(
         self, data: dict[str, Any] | None, otherwise: str, message: str = "", state: str = "ready"
@@ -55,32 +65,21 @@ class Screen:
         return {"state": state, "message": message, "data": data | {"look": self._look}}
 
     def _strip(self) -> dict[str, Any]:
-        desk, settled = self.desk, self.desk.settled()
-        rows = list(range(min(SHOWN, len(desk.images))))
-        if self.controls.status.value != "all":
-            keys = {key for key, verdict in settled.items() if verdict.status == self.controls.status.value}
-            rows = [row for row in rows if desk.images.keys[row] in keys]
-        if text := self.controls.find.value.strip().lower():
-            rows = [row for row in rows if text in desk.images.name_of(int(desk.images.labels[row])).lower()]
+        desk, controls = self.desk, self.controls
+        images, settled = desk.images, desk.settled()
+        wanted = Filter(controls.status.value, controls.find.value, self.within, controls.sort.value)
+        smallest = desk.session().margins.smallest if wanted.sort == "margin" else None
+        rows, fit = shown_rows(images, smallest, settled, wanted)
+        sheet = self._sheets.of(rows)
+        controls.pictures["strip"].sheet = sheet.png
+        data = views.strip_view(images, rows, sheet, settled, desk.row, desk.basket.indices) | {"alt": "images"}
+        said = [] if rows else ["no image fits the filter"]
         if self.within is not None:
             kind, low, high = self.within
-            margins = {row: settled[desk.images.keys[row]] for row in rows if desk.images.keys[row] in settled}
-            value = {row: v.natural_margin if kind == "margin" else _hardness(v) for row, v in margins.items()}
-            slack = 1e-5 * max(1.0, abs(low), abs(high))  # the browser's ends are rounded
-            rows = [row for row in rows if row in value and low - slack <= value[row] <= high + slack]
-        if self.controls.sort.value == "margin":
-            rows.sort(key=lambda row: float(desk.session().margins.smallest[row]))
-        elif self.controls.sort.value == "hardness":  # the open ones first, the hardest before all
-            rows.sort(key=lambda row: -_hardness(settled.get(desk.images.keys[row])))
-        data = views.strip_view(desk.images, rows, settled, desk.row, desk.basket.indices) | {
-            "sheet": self._sheet,
-            "alt": "images",
-        }
-        said = "" if rows else "no image fits the filter"
-        if self.within is not None:
-            kind, low, high = self.within
-            said = f"only {kind} from {low:.2f} to {high:.2f}; click the bar in Set again to see all"
-        return self._ready(data, "", said)
+            said.append(f"only {kind} from {low:.2f} to {high:.2f}; click the bar in Set again to see all")
+        if fit > len(rows):
+            said.append(f"the first {len(rows):,} of {fit:,}; the filters search all")
+        return self._ready(data, "", "; ".join(said))
 
     def _ladder(self) -> dict[str, Any]:
         desk = self.desk
@@ -190,9 +189,3 @@ class Screen:
             self.controls.progress.value = "<i>ready</i>"
         if self.controls.as_code.value:
             self.controls.text.value = desk.code()
-
-
-def _hardness(verdict: Verdict | None) -> float:
-    """For sorting: of an open image its gap between bound and attack, below all else for the others."""
-    known = verdict is not None and verdict.status == "open" and verdict.hardness is not None
-    return float(verdict.hardness) if known else float("-inf")  # type: ignore[union-attr, arg-type]

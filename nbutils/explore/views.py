@@ -18,8 +18,8 @@ from PIL import Image
 from ..analysis import RadiusCurve, Slice
 from ..core import STATUSES, AttackTrace, ImageSet, MarginBounds, Margins, Normalization, Verdict
 from ..plots import METHOD, STATUS, ladder_view, layers_view, radius_view, slice_view, trajectory_view
+from .strip import COLUMNS, Sheet
 
-COLUMNS = 32  # thumbnails side by side in the one picture that holds them all
 AMPLIFIED = 40.0  # the difference is shown this many times as large, around grey
 
 
@@ -56,27 +56,22 @@ def png_url(levels: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def sheet(images: ImageSet) -> dict[str, Any]:
-    """All thumbnails in one picture, row by row, `COLUMNS` wide."""
-    n, channels, height, width = images.levels.shape
-    rows = -(-n // COLUMNS)
-    grid = np.zeros((channels, rows * height, COLUMNS * width), np.uint8)
-    for row, image in enumerate(images.levels):
-        y, x = divmod(row, COLUMNS)
-        grid[:, y * height : (y + 1) * height, x * width : (x + 1) * width] = image
-    return {"url": png_url(grid), "columns": COLUMNS, "rows": rows}
-
-
 def strip_view(
-    images: ImageSet, rows: Sequence[int], verdicts: Mapping[str, Verdict], selected: int, basket: Sequence[int]
+    images: ImageSet,
+    rows: Sequence[int],
+    sheet: Sheet,
+    verdicts: Mapping[str, Verdict],
+    selected: int,
+    basket: Sequence[int],
 ) -> dict[str, Any]:
-    """The thumbnails of `rows` with label and status."""
+    """The thumbnails of `rows` with label and status; `sheet` has their pixels, which travel apart."""
     tiles = []
     for row in rows:
         verdict = verdicts.get(images.keys[row])
         tiles.append(
             {
                 "row": int(row),
+                "place": sheet.places[row],
                 "index": int(images.indices[row]),
                 "label": images.name_of(int(images.labels[row])),
                 "status": None if verdict is None else verdict.status,
@@ -86,7 +81,8 @@ def strip_view(
     counts = dict.fromkeys(STATUSES, 0)
     for verdict in verdicts.values():
         counts[verdict.status] += 1
-    return {"tiles": tiles, "selected": int(selected), "counts": counts, "images": len(images)}
+    grid = {"columns": COLUMNS, "rows": sheet.rows, "side": sheet.side}
+    return {"tiles": tiles, "sheet": grid, "selected": int(selected), "counts": counts, "images": len(images)}
 
 
 def ladder_data(

@@ -12,6 +12,7 @@ from .style import METHOD, check_row, class_name, fit, method_order, plural, sig
 
 NAME = 22  # characters of a class name beside a row
 ROOM = 1.5  # how much farther left than the tightest bounds the picture may reach
+REACH = 6.0  # widths of the margins seen that the picture may have: bounds below are cut, or no margin could be read
 STATES = ("proven", "broken", "open")
 
 
@@ -137,10 +138,12 @@ def _note(rest: Sequence[Rung]) -> str:
 
 
 def _limits(rungs: Sequence[Rung]) -> tuple[float, float]:
-    """The tightest bounds are always inside; loose ones may stretch the picture by `ROOM` at most."""
+    """Every margin seen is inside, the tightest bounds within `REACH` too; loose ones add `ROOM` at most."""
     right = max(0.0, *(max(rung.natural, rung.seen) for rung in rungs), *(rung.attacked or 0.0 for rung in rungs))
-    tight = min(0.0, *(max(rung.lower, default=rung.seen) for rung in rungs), *(rung.seen for rung in rungs))
+    seen = min(0.0, *(rung.seen for rung in rungs))
+    tight = min(seen, *(max(rung.lower, default=rung.seen) for rung in rungs))
     loose = min(tight, *(min(rung.lower, default=tight) for rung in rungs))
-    span = max(right - tight, 1e-3)
-    left = max(loose, right - ROOM * span)
+    far = right - REACH * max(right - seen, 1e-3)
+    span = max(right - max(tight, far), 1e-3)
+    left = max(loose, right - ROOM * span, far)
     return left - (0.12 if min(rung.natural for rung in rungs) < 0 else 0.04) * span, right + 0.1 * span

@@ -107,12 +107,14 @@ def main() -> None:
     line("strip of 1,000 images, resolved", timed(lambda _: Panel(Desk(network, thousand)).close(), 3))
     many = Panel(Desk(network, thousand))
     views = {name: panel.pictures[name].view for name in PICTURES} | {"strip": many.pictures["strip"].view}
+    sheet = many.pictures["strip"].sheet
     many.close()
     panel.close()
 
     with tempfile.TemporaryDirectory() as folder, chromium(Path(folder)) as browser:
         browser.set_script_timeout(120)
-        browser.get(write_page(Path(folder) / "page.html", {k: v for k, v in views.items() if v["data"]}).as_uri())
+        drawn = {name: view for name, view in views.items() if view["data"]}
+        browser.get(write_page(Path(folder) / "page.html", drawn, sheet).as_uri())
         scrub = (
             "const s = document.querySelector('#trajectories .nb-slider'); s.value = round % 40;"
             "s.dispatchEvent(new Event('input'));"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -22,17 +23,23 @@ window.models = {};
 """
 
 
-def write_page(path: Path, views: dict[str, dict[str, Any]]) -> Path:
-    """An HTML file with one picture for each of `views`; its models are `window.models`, by name."""
+def write_page(path: Path, views: dict[str, dict[str, Any]], sheet: bytes = b"") -> Path:
+    """An HTML file with one picture for each of `views`; its models are `window.models`, by name.
+
+    `sheet` is the PNG of the strip's thumbnails.
+    """
     parts = []
     for name, view in views.items():
         state = {"view": view, "scrubbed": {}, "width": 640, "height": 340, "step": -1}
         code = module(name).replace("export default picture(", "const drawn = picture(", 1)
         parts.append(
             f"<div id='{name}' style='width:700px'></div><script type='module'>{code}\n"
-            f"const model = window.models['{name}'] = new Model({json.dumps(state)});\n"
+            f"const model = window.models['{name}'] = new Model({{ sheet: window.sheet, ...{json.dumps(state)} }});\n"
             f"drawn.render({{ model, el: document.getElementById('{name}') }});</script>"
         )
+    coded = base64.b64encode(sheet).decode()
+    parts.append(f"<script>window.sheet = Uint8Array.from(atob('{coded}'), (c) => c.charCodeAt(0));</script>")
+    parts.reverse()  # the bytes first
     style = (FOLDER / "explorer.css").read_text(encoding="utf-8")
     text = f"<!doctype html><meta charset='utf-8'><style>{style}</style><script>{MODEL}</script>{''.join(parts)}"
     path.write_text(text, encoding="utf-8")

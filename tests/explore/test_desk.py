@@ -219,6 +219,15 @@ def test_a_network_is_opened_by_its_path(panel, tmp_path):
     assert panel.jobs.wait(60)
 
 
+def test_what_a_cell_computed_is_shown_with_the_next_picture(panel):
+    ladder = panel.pictures["ladder"]
+    assert ladder.view["data"]["rungs"][0]["attacked"] is None
+    panel.desk.session().trace(panel.desk.row)  # as a cell of the notebook does
+    panel.controls.find.value = "tree"
+    assert ladder.view["data"]["rungs"][0]["attacked"] is not None
+    assert panel.pictures["trajectories"].view["state"] == "ready"
+
+
 def test_a_bar_filters_the_strip_and_once_more_shows_all(panel):
     panel.settle()
     assert panel.jobs.wait(180)

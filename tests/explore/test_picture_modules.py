@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import copy
+import io
 import shutil
 from typing import Any
 
+import numpy as np
 import pytest
 from lab import chromium, needs_chromium
 from picture_page import write_page
+from PIL import Image
 
 from nbutils import load_images
+from nbutils.core import ImageSet
 from nbutils.explore import Desk, Panel
 from nbutils.explore.picture import PICTURES, module
+from nbutils.explore.strip import Sheets
+from nbutils.explore.views import strip_view
 
 pytestmark = [pytest.mark.browser, needs_chromium]
 
@@ -30,6 +36,15 @@ def views(small_network):
     panel.jobs.wait(60)
     panel.close()
     return {name: copy.deepcopy(panel.pictures[name].view) for name in PICTURES}
+
+
+@pytest.fixture(scope="module")
+def colours():
+    """1,000 images of 56 x 56 whose middle has one colour each, and noise around it: 6 MB as a PNG."""
+    rng = np.random.default_rng(0)
+    levels = rng.integers(0, 256, (1000, 3, 56, 56), dtype=np.uint8)
+    levels[:, :, 12:44, 12:44] = rng.integers(0, 256, (1000, 3, 1, 1), dtype=np.uint8)
+    return levels
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +123,22 @@ def test_ladder(page, views):
     assert picked["rival"] == data["rungs"][1]["rival"]
 
 
+def test_a_bar_that_is_cut_says_so(page, views):
+    assert ask(page, "return document.querySelectorAll('#ladder .nb-cut').length") == sum(
+        bound < views["ladder"]["data"]["limits"][0]
+        for rung in views["ladder"]["data"]["rungs"]
+        for bound in rung["lower"]
+    )
+    far = copy.deepcopy(views["ladder"])
+    for rung in far["data"]["rungs"]:
+        rung["lower"] = [-1e6, None, *rung["lower"][2:]]
+    ask(page, "models.ladder.set('view', arguments[0])", far)
+    rungs = len(far["data"]["rungs"])
+    assert ask(page, "return document.querySelectorAll('#ladder .nb-cut').length") >= 2 * rungs
+    assert "goes on to the left" in ask(page, "return document.querySelector('#ladder .nb-legend').textContent")
+    ask(page, "models.ladder.set('view', arguments[0])", views["ladder"])
+
+
 def test_trajectories_and_plane_replay_together(page, views):
     data = views["trajectories"]["data"]
     scrub = "const s = document.querySelector('#trajectories .nb-slider'); s.value = arguments[0];" \
@@ -178,6 +209,26 @@ def test_strip_and_keys(page, views):
         assert ask(page, "return models.strip.saved.at(-1).key") == key
     ask(page, press, "ArrowRight")
     assert ask(page, "return models.strip.saved.at(-1).row") == 4, "from image 3"
+
+
+def test_a_thousand_thumbnails_are_seen(colours, views, tmp_path):
+    """A style that holds more than 2 MB is dropped by the browser: the strip was empty from 600 images on."""
+    images = ImageSet(colours, np.arange(1000), np.arange(1000), "colours", tuple(map(str, range(1000))), None)
+    sheet = Sheets(images).of(range(1000))
+    assert len(sheet.png) > 5e6
+    shown = [*range(996, 1000), 3]
+    view = {**views["strip"], "data": {**views["strip"]["data"], **strip_view(images, shown, sheet, {}, 3, ())}}
+    with chromium(tmp_path) as page:
+        page.get(write_page(tmp_path / "page.html", {"strip": view}, sheet.png).as_uri())
+        image = Image.open(io.BytesIO(page.get_screenshot_as_png())).convert("RGB")
+        boxes = ask(
+            page,
+            "return [...document.querySelectorAll('.nb-thumb')].map(e => e.getBoundingClientRect())"
+            ".map(b => [b.x + b.width / 2, b.y + b.height / 2])",
+        )
+        assert errors(page) == []
+    seen = [image.getpixel((round(x), round(y))) for x, y in boxes]
+    assert seen == [tuple(colours[row, :, 28, 28].tolist()) for row in shown]
 
 
 def test_the_strip_stays_where_it_is_and_keeps_the_keyboard_when_news_arrive(page, views):

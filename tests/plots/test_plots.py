@@ -211,6 +211,18 @@ def test_ladder_orders_methods_and_sums_up_the_rest():
     assert -2 < view.limits[0] < 0, "a loose bound must not squeeze the others"
 
 
+def test_margins_stay_readable_where_every_bound_is_far_below():
+    """Intervals alone prove nothing of a network trained for accuracy: thousands of logits below."""
+    view = plots.ladder_view(MARGINS, None, [some_bounds("ibp", (-9e4, -8e4, -7e4))])
+    assert view.rungs[0].lower == pytest.approx((-8e4,))
+    low, high = view.limits
+    most = max(rung.natural for rung in view.rungs)
+    assert -6 * most < low < -4 * most, "cut, yet told in `lower` and in the picture's words"
+    assert most / (high - low) > 1 / 7
+    near = plots.ladder_view(MARGINS, None, [some_bounds("crown", (-3 * most,) * 3)])
+    assert near.limits[0] < -3 * most, "what is near is inside"
+
+
 def test_a_record_of_one_image_counts_for_any_row():
     three = class_margins(np.float32([[2, 0, 1.5, 1]] * 3), np.array([1, 0, 1]))
     view = plots.ladder_view(three, a_trace([[0.5]]), [some_bounds()], row=1)

@@ -28,6 +28,9 @@ function ladder(model, data, { width, small, room }, limits, title) {
       const seen = rung.attacked === null ? rung.natural : Math.min(rung.natural, rung.attacked);
       row.append(svg("rect", { x: x(from), y: y - h / 2, width: Math.max(1, x(seen) - x(from)), height: h, fill: look.color,
         "data-bound": rung.lower[i], "data-method": method }));
+      if (rung.lower[i] === null || rung.lower[i] < limits[0]) { // it goes on to the left
+        row.append(svg("path", { d: `M${LEFT + 7},${y - 4}L${LEFT},${y}L${LEFT + 7},${y + 4}Z`, class: "nb-cut" }));
+      }
     });
     if (rung.attacked !== null) {
       const a = x(rung.attacked);
@@ -46,9 +49,11 @@ function ladder(model, data, { width, small, room }, limits, title) {
   return svg("svg", { viewBox: `0 0 ${width} ${height}`, width: "100%", class: "nb-svg" }, parts);
 }
 
-function legend(data) {
+function legend(data, limits) {
   const items = data.methods.map((m) => html("span", { class: "nb-key" }, [
     html("i", { style: `background:${data.look.method[m].color}` }), data.look.method[m].name]));
+  const far = data.rungs.some((rung) => rung.lower.some((bound) => bound === null || bound < limits[0]));
+  if (far) items.push(html("span", { class: "nb-key" }, ["\u25c2 goes on to the left"]));
   return html("div", { class: "nb-legend" }, ["\u25cb natural", " \u2715 lowest of PGD ", ...items,
     html("span", { class: "nb-key" }, [data.note || ""])]);
 }
@@ -57,5 +62,5 @@ export default picture((model, data, frame) => {
   const both = data.other ? [data, data.other] : [data];
   const limits = [Math.min(...both.map((d) => d.limits[0])), Math.max(...both.map((d) => d.limits[1]))];
   const drawn = both.map((d) => ladder(model, { ...d, look: data.look, follow: data.follow }, frame, limits, d.network));
-  return [...drawn, legend(data)];
+  return [...drawn, legend(data, limits)];
 });

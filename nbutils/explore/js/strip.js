@@ -6,6 +6,18 @@ const KEYS = ["a", "b", "c", " ", "[", "]", ",", ".", "?"];
 let chosen = { row: -1, at: 0 };
 const places = new WeakMap(); // by model: how far its strip is scrolled, and which tile was chosen
 
+const sheets = new WeakMap(); // by model: its thumbnails' bytes, and the address of the picture made of them
+
+/** The address of the picture that holds all thumbnails: a style could not hold the picture itself, more than 2 MB. */
+function sheetAddress(model) {
+  const bytes = model.get("sheet"), known = sheets.get(model);
+  if (known && known.bytes === bytes) return known.address;
+  if (known) URL.revokeObjectURL(known.address);
+  const address = URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
+  sheets.set(model, { bytes, address });
+  return address;
+}
+
 /** Report a tile once, though a hand's press arrives both as pointerup and as click. */
 function choose(model, grid, row) {
   const now = performance.now();
@@ -17,10 +29,11 @@ function choose(model, grid, row) {
 export default picture((model, data) => {
   const { sheet, tiles } = data, side = 48;
   const grid = html("div", { class: "nb-strip", tabindex: 0, role: "listbox", "aria-label": `${tiles.length} images` });
-  grid.style.setProperty("--sheet", `url(${sheet.url})`); // once for all tiles: the address is the whole picture
+  grid.style.setProperty("--sheet", `url(${sheetAddress(model)})`);
+  grid.style.setProperty("--smooth", sheet.side > side ? "auto" : "pixelated");
   const shown = document.createDocumentFragment();
   tiles.forEach((tile, number) => {
-    const col = tile.row % sheet.columns, row = Math.floor(tile.row / sheet.columns);
+    const col = tile.place % sheet.columns, row = Math.floor(tile.place / sheet.columns);
     const mark = tile.status ? data.look.status[tile.status] : null;
     const item = html("div", { class: `nb-tile${tile.row === data.selected ? " nb-selected" : ""}`, role: "option",
       "aria-selected": tile.row === data.selected, "data-row": tile.row, "data-number": number,
