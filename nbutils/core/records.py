@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -118,7 +119,7 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.levels)
 
-    @property
+    @cached_property
     def keys(self) -> tuple[str, ...]:
         """`id/label` of each image: CIFAR-100's test set holds two pairs of equal images with different labels."""
         return tuple(f"{image_id}/{label}" for image_id, label in zip(self.ids, self.labels, strict=True))

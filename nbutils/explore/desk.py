@@ -112,7 +112,9 @@ class Desk:
         name = network or self.network
         key = (name, self.config.digest)
         if key not in self._sessions:
-            self._sessions[key] = Session(self._networks[name], self.images, self.config)
+            other = next((held for (of, _), held in self._sessions.items() if of == name), None)
+            made = Session(self._networks[name], self.images, self.config) if other is None else other.at(self.config)
+            self._sessions[key] = made
         return self._sessions[key]
 
     def choose(self, row: int) -> None:

@@ -126,7 +126,7 @@ class Screen:
             attacked = int(
                 class_margins(session.network.judge(trace.points), desk.images.labels[[desk.row]]).predicted[0]
             )
-        box = session.box.take([desk.row])
+        box = session.box_of(desk.row)
         predicted = int(session.margins.predicted[desk.row])
         return self._ready(
             views.image_data(desk.images, desk.row, session.normalization, (box.lower[0], box.upper[0]), trace,

@@ -12,6 +12,7 @@ from functools import cached_property
 
 import numpy as np
 import traitlets
+from tqdm.auto import tqdm
 
 from ..analysis import RadiusCurve, radius_curve
 from ..attacks import run_attack
@@ -33,6 +34,8 @@ from ..core import (
 )
 from ..networks import Network, fit_images, normalization_of
 from ..selection import Ledger, check_fit, choose, choose_indices, instances_of, run_funnel
+
+_ROWS = 500  # images whose margins are computed between two moves of the bar
 
 
 class Session(traitlets.HasTraits):
@@ -57,6 +60,7 @@ class Session(traitlets.HasTraits):
         check_fit(network, images)
         self.network, self.images, self.config = network, images, config
         self.verdicts: list[Verdict] = []
+        self._natural: list[Margins] = []  # one, once it is computed; shared with sessions at other settings
         self._traces: dict[str, AttackTrace] = {}
         self._bounds: dict[tuple[str, str], MarginBounds] = {}
         super().__init__(method=config.bounds.method)
@@ -81,10 +85,28 @@ class Session(traitlets.HasTraits):
         """The boxes of all images at the session's radius, the ones that would be exported."""
         return Box.around(self.images.pixels, self.normalization, self.config.eps)
 
-    @cached_property
+    def box_of(self, row: int) -> Box:
+        """The box of one image; `box` holds those of all, three times the memory of the images as float32."""
+        return Box.around(self.images.take([row]).pixels, self.normalization, self.config.eps)
+
+    @property
     def margins(self) -> Margins:
         """Class margins of all images, unperturbed, as onnxruntime judges them."""
-        return class_margins(self.network.judge(self.box.center), self.images.labels)
+        if not self._natural:
+            logits = []
+            with tqdm(total=len(self.images), desc="margins", unit="image", delay=1, leave=False) as bar:
+                for first in range(0, len(self.images), _ROWS):
+                    part = self.images.levels[first : first + _ROWS].astype(np.float32) / np.float32(255)
+                    logits.append(self.network.judge(self.normalization.to_network(part)))
+                    bar.update(len(part))
+            self._natural.append(class_margins(np.concatenate(logits), self.images.labels))
+        return self._natural[0]
+
+    def at(self, config: SelectionConfig) -> Session:
+        """The same network and images at other settings. Margins depend on none of them and are computed once."""
+        other = Session(self.network, self.images, config)
+        other._natural = self._natural
+        return other
 
     def row_of(self, index: int) -> int:
         """Position of the image with true index `index`.
@@ -111,7 +133,7 @@ class Session(traitlets.HasTraits):
         if key not in self._traces:
             config = replace(self.config.attack, early_stop=False)
             self._traces[key] = run_attack(
-                self.network, self.box.take([row]), self.images.labels[[row]], (key,), config, keep_paths=True
+                self.network, self.box_of(row), self.images.labels[[row]], (key,), config, keep_paths=True
             )
         return self._traces[key]
 
@@ -127,7 +149,7 @@ class Session(traitlets.HasTraits):
         if key not in self._bounds:
             config = self.config.bounds.by(method)
             self._bounds[key] = margin_bounds(
-                self.network, self.box.take([row]), self.images.labels[[row]], config, layers=True
+                self.network, self.box_of(row), self.images.labels[[row]], config, layers=True
             )
         return self._bounds[key]
 
@@ -172,7 +194,7 @@ class Session(traitlets.HasTraits):
         attack = self.config.attack
         return radius_curve(
             self.network,
-            self.images.pixels[row],
+            self.images.take([row]).pixels[0],
             self.normalization,
             int(self.images.labels[row]),
             self.images.ids[row],

@@ -35,7 +35,7 @@ def attack(desk: Desk, job: Job, changed: Changed) -> None:
             changed("attack")
 
     config = replace(session.config.attack, early_stop=False)
-    box, labels, key = session.box.take([row]), desk.images.labels[[row]], desk.images.ids[row]
+    box, labels, key = session.box_of(row), desk.images.labels[[row]], desk.images.ids[row]
     trace = run_attack(session.network, box, labels, (key,), config, keep_paths=True, watch=watch)
     session.keep(row, trace=trace)
     changed("attack")
@@ -52,7 +52,7 @@ def bound(desk: Desk, method: str, job: Job, changed: Changed, network: str | No
     def watch(word: str, number: int, total: int) -> None:
         job.report(f"{method}, {word} {number} of {total}")
 
-    box, labels, config = session.box.take([row]), desk.images.labels[[row]], session.config.bounds.by(method)
+    box, labels, config = session.box_of(row), desk.images.labels[[row]], session.config.bounds.by(method)
     session.keep(row, bounds=margin_bounds(session.network, box, labels, config, layers=True, watch=watch))
     changed("bounds")
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nbutils import load_images
-from nbutils.core import ParameterError
+from nbutils.core import Box, ParameterError
 from nbutils.explore import Cancelled, Desk, Job, Jobs, Panel, tasks
 from nbutils.explore.picture import Picture
 
@@ -217,6 +218,28 @@ def test_a_network_is_opened_by_its_path(panel, tmp_path):
     assert "missing.onnx" in panel.screen.failure
     assert panel.desk.network == "mine", "what was there stays"
     assert panel.jobs.wait(60)
+
+
+def test_a_whole_test_set_is_not_gone_through_at_every_touch(small_network, monkeypatch):
+    """With 10,000 images a change of the radius took seconds: boxes and margins of all were made anew."""
+    levels = np.random.default_rng(0).integers(0, 256, (2500, 3, 32, 32), dtype=np.uint8)
+    labels = np.arange(2500) % 100
+    images = replace(load_images("embedded"), levels=levels, labels=labels, indices=np.arange(2500))
+    panel = Panel(Desk(small_network, images, steps=2, restarts=1))
+    assert panel.jobs.wait(60)
+    boxed, judged = [], []
+    around, judge = Box.around.__func__, type(small_network).judge
+    monkeypatch.setattr(Box, "around", classmethod(lambda cls, x, *more: boxed.append(len(x)) or around(cls, x, *more)))
+    monkeypatch.setattr(type(small_network), "judge", lambda self, x: judged.append(len(x)) or judge(self, x))
+    panel.choose(2400)
+    panel.controls.eps.value = 0.5
+    panel.controls.find.value = images.name_of(int(labels[2400]))
+    assert [tile["row"] for tile in panel.pictures["strip"].view["data"]["tiles"]] == list(range(0, 2500, 100))
+    assert panel.jobs.wait(60)
+    panel.close()
+    assert boxed
+    assert max(boxed) == 1
+    assert sum(judged) < 50
 
 
 def test_what_a_cell_computed_is_shown_with_the_next_picture(panel):

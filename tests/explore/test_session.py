@@ -1,10 +1,12 @@
 """A session is validated state without widgets; widgets only edit it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from test_funnel import CONFIG, images  # noqa: F401  (fixture)
 
-from nbutils.core import ParameterError
+from nbutils.core import ParameterError, class_margins
 from nbutils.explore import Desk, Session, pick_rows
 
 
@@ -38,6 +40,23 @@ def test_the_closest_call_is_correct_and_smallest(session):
     correct = session.margins.predicted == session.images.labels
     assert correct[row]
     assert session.margins.smallest[row] == session.margins.smallest[correct].min()
+
+
+def test_margins_are_those_of_the_centres_and_computed_once(session, monkeypatch):
+    wanted = session.network.judge(session.box.center)
+    judged = []
+    real = type(session.network).judge
+    monkeypatch.setattr(type(session.network), "judge", lambda self, x: judged.append(len(x)) or real(self, x))
+    monkeypatch.setattr("nbutils.explore.session._ROWS", 7)
+    np.testing.assert_array_equal(session.margins.values, class_margins(wanted, session.images.labels).values)
+    other = session.at(replace(CONFIG, eps=CONFIG.eps / 2))
+    assert other.margins is session.margins
+    assert judged == [7, 7, 7, 7, 7, 5]
+    for at in (session, other):
+        one, all_of = at.box_of(3), at.box.take([3])
+        assert (one.lower == all_of.lower).all()
+        assert (one.upper == all_of.upper).all()
+        assert (one.center == all_of.center).all()
 
 
 def test_rows_for_the_radii_are_spread_over_the_margins(session):
