@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,10 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ..core import STATUSES, ImageSet, Margins, Verdict, require
-from .style import FAINT, INK, LABEL, SMALL, STATUS, TITLE, blank, fit, plural, signed
+from .style import FAINT, INK, LABEL, SMALL, STATUS, TITLE, blank, fit, plural, signed, thousands
 
 TILE = 1.06  # inches a tile of the grid is wide, at least
 CAPTION = 14  # characters that fit below a tile
+MOST = 100
+"""Most images of a grid. Of more, as many at even distances are drawn: a thousand took two minutes and eleven feet."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class GridView:
     """A grid of tiles, row by row."""
 
     tiles: tuple[Tile, ...]
+    shown: tuple[int, ...]  # the image of each tile
     columns: int
     rows: int
     title: str
@@ -92,7 +96,10 @@ def grid_view(
     *,
     columns: int | None = None,
 ) -> GridView:
-    """Resolve what `figure_grid` draws; verdicts are found by image id and label, margins by row."""
+    """Resolve what `figure_grid` draws; verdicts are found by image id and label, margins by row.
+
+    Of more than `MOST` images some at even distances are tiles; the counts are of all.
+    """
     n = len(images)
     require(n > 0, "images", 0, "1 image or more")
     require(
@@ -101,15 +108,16 @@ def grid_view(
         None if margins is None else len(margins.labels),
         f"one row for each of {plural(n, 'image')}",
     )
-    columns = -(-n // -(-n // 10)) if columns is None else columns
+    shown = tuple(range(n)) if n <= MOST else tuple(number * n // MOST for number in range(MOST))
+    columns = -(-len(shown) // -(-len(shown) // 10)) if columns is None else columns
     require(isinstance(columns, int) and columns >= 1, "columns", columns, "a whole number from 1")
-    columns = min(columns, n)
+    columns = min(columns, len(shown))
     known = {(verdict.image_id, verdict.label): verdict for verdict in verdicts or ()}
     keys = list(zip(images.ids, images.labels.tolist(), strict=True))
     missing = [str(images.indices[row]) for row in range(n) if verdicts is not None and keys[row] not in known]
     require(not missing, "verdicts: image without a verdict", ", ".join(missing), "a verdict for every image")
     tiles = []
-    for row in range(n):
+    for row in shown:
         verdict = known.get(keys[row])
         label, predicted, margin = int(images.labels[row]), None, None
         if verdict is not None:
@@ -122,18 +130,22 @@ def grid_view(
             caption = f"→ {fit(guess, CAPTION - 2)}\n{signed(margin)}"
         status = verdict.status if verdict is not None else None
         tiles.append(Tile(fit(images.name_of(label), CAPTION, 2), caption, status))
-    counts = {status: sum(tile.status == status for tile in tiles) for status in STATUSES}
+    settled = Counter(known[key].status for key in keys) if verdicts is not None else Counter[str]()
+    counts = {status: settled[status] for status in STATUSES}
     title = plural(n, "image") + f" ({images.source})"
     if verdicts is not None:
         title += ": " + ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-    shown = verdicts is not None or margins is not None
+    read = "above: true class    → prediction    below: smallest margin in logits"
+    key = [read] if verdicts is not None or margins is not None else []
+    key += [f"{len(shown)} of {thousands(n)} drawn, at even distances"] if n > MOST else []
     return GridView(
         tiles=tuple(tiles),
+        shown=shown,
         columns=columns,
-        rows=-(-n // columns),
+        rows=-(-len(shown) // columns),
         title=title,
         legend=tuple((status, f"{status} ({count})") for status, count in counts.items() if count),
-        key="above: true class    → prediction    below: smallest margin in logits" if shown else "",
+        key="\n".join(key),
     )
 
 
@@ -144,11 +156,16 @@ def figure_grid(
     *,
     columns: int | None = None,
 ) -> Figure:
-    """Images [N] with true class, prediction, margin and status, in rows of `columns` (default: at most ten)."""
+    """Images [N] with true class, prediction, margin and status, in rows of `columns` (default: at most ten).
+
+    At most `MOST` of them, at even distances.
+    """
     view = grid_view(images, verdicts, margins, columns=columns)
     tile = max(TILE, min(1.5, 6.0 / view.columns))
-    below = (0.42 if view.key else 0.05) + (0.14 if any("\n" in tile.label for tile in view.tiles) else 0)
-    head = 0.3 + (0.3 if view.legend else 0) + (0.25 if view.key else 0)
+    below = (0.42 if any(tile.caption for tile in view.tiles) else 0.05) + (
+        0.14 if any("\n" in tile.label for tile in view.tiles) else 0
+    )
+    head = 0.3 + (0.3 if view.legend else 0) + 0.25 * len(view.key.splitlines())
     width = max(view.columns * tile, 5.6)
     figure = blank(width, head + view.rows * (tile + below + 0.2))
     figure.set_label(view.alt)
@@ -156,8 +173,8 @@ def figure_grid(
     grid = figure.subplots(view.rows, view.columns, squeeze=False)
     for ax in grid.flat[len(view.tiles) :]:
         ax.set_axis_off()
-    for ax, image, tile_text in zip(grid.flat, images.levels, view.tiles, strict=False):
-        show_image(ax, image)
+    for ax, row, tile_text in zip(grid.flat, view.shown, view.tiles, strict=False):
+        show_image(ax, images.levels[row])
         ax.set_title(tile_text.label, fontsize=SMALL, fontweight="bold", color=INK, pad=3)
         ax.set_xlabel(tile_text.caption, fontsize=SMALL, color=INK, labelpad=3, linespacing=1.15)
         for spine in ax.spines.values():

@@ -17,7 +17,16 @@ from matplotlib.text import Text
 
 from nbutils import plots
 from nbutils.analysis import RadiusCurve
-from nbutils.core import STATUSES, AttackTrace, ImageError, LayerBounds, MarginBounds, ParameterError, class_margins
+from nbutils.core import (
+    STATUSES,
+    AttackTrace,
+    ImageError,
+    LayerBounds,
+    MarginBounds,
+    ParameterError,
+    Verdict,
+    class_margins,
+)
 from nbutils.images import load_images
 from nbutils.plots import style
 
@@ -121,6 +130,27 @@ def test_grid_of_twenty_is_two_by_ten():
     view = plots.grid_view(load_images("embedded"))
     assert (view.columns, view.rows) == (10, 2)
     assert view.key == ""
+
+
+def test_grid_of_a_test_set_draws_some_and_counts_all():
+    rng = np.random.default_rng(0)
+    levels = rng.integers(0, 256, (1200, 3, 4, 4), dtype=np.uint8)
+    images = replace(load_images("embedded"), levels=levels, labels=np.arange(1200) % 100, indices=np.arange(1200))
+    statuses = ["verified"] * 1000 + ["open"] * 200
+    verdicts = [
+        Verdict(image_id, row, row % 100, row % 100, status, "crown", 1.0)
+        for row, (image_id, status) in enumerate(zip(images.ids, statuses, strict=True))
+    ]
+    view = plots.grid_view(images, verdicts)
+    assert (len(view.tiles), view.columns, view.rows) == (100, 10, 10)
+    assert view.shown[:3] == (0, 12, 24)
+    assert view.shown[-1] == 1188
+    assert view.title.endswith(": 1000 verified, 200 open")
+    assert view.key.endswith("100 of 1\u202f200 drawn, at even distances")
+    drawn = [ax.images[0].get_array() for ax in plots.figure_grid(images, verdicts).axes if ax.images]
+    assert len(drawn) == 100
+    np.testing.assert_array_equal(drawn[1], np.moveaxis(levels[12], 0, -1))
+    assert plots.grid_view(images.take(range(100))).shown == tuple(range(100))
 
 
 def test_grid_finds_verdicts_by_id_and_refuses_gaps(images, verdicts):
