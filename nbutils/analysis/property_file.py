@@ -88,7 +88,7 @@ def open_property(network: Network, path: str | None, *, look_at: int, eps: floa
     row = int(rows[0])
     normalization = network.normalization or images.normalization
     assert normalization is not None  # the embedded images have one
-    box = Box.around(images.pixels[[row]], normalization, eps)
+    box = Box.around(images.pixels_of([row]), normalization, eps)
     prop = make_property(images, row, box, len(images.class_names), network.name, eps)
     text = write_text(prop, "2.0")
     return _fitting(read_text(text, name=prop.name), network)

@@ -126,8 +126,12 @@ class ImageSet:
 
     @property
     def pixels(self) -> np.ndarray:
-        """float32 [N, C, H, W] in [0, 1]: levels / 255."""
-        return self.levels.astype(np.float32) / np.float32(255)
+        """float32 [N, C, H, W] in [0, 1]: levels / 255. Made anew at each call: of a few images take `pixels_of`."""
+        return self.pixels_of(slice(None))
+
+    def pixels_of(self, rows: slice | Sequence[int] | np.ndarray) -> np.ndarray:
+        """float32 [n, C, H, W] in [0, 1] of the images at `rows`."""
+        return self.levels[rows].astype(np.float32) / np.float32(255)
 
     def stated_normalization(self) -> Normalization:
         """The normalisation that goes with the images.

@@ -87,7 +87,7 @@ class Session(traitlets.HasTraits):
 
     def box_of(self, row: int) -> Box:
         """The box of one image; `box` holds those of all, three times the memory of the images as float32."""
-        return Box.around(self.images.take([row]).pixels, self.normalization, self.config.eps)
+        return Box.around(self.images.pixels_of([row]), self.normalization, self.config.eps)
 
     @property
     def margins(self) -> Margins:
@@ -96,7 +96,7 @@ class Session(traitlets.HasTraits):
             logits = []
             with tqdm(total=len(self.images), desc="margins", unit="image", delay=1, leave=False) as bar:
                 for first in range(0, len(self.images), _ROWS):
-                    part = self.images.levels[first : first + _ROWS].astype(np.float32) / np.float32(255)
+                    part = self.images.pixels_of(slice(first, first + _ROWS))
                     logits.append(self.network.judge(self.normalization.to_network(part)))
                     bar.update(len(part))
             self._natural.append(class_margins(np.concatenate(logits), self.images.labels))
@@ -194,7 +194,7 @@ class Session(traitlets.HasTraits):
         attack = self.config.attack
         return radius_curve(
             self.network,
-            self.images.take([row]).pixels[0],
+            self.images.pixels_of([row])[0],
             self.normalization,
             int(self.images.labels[row]),
             self.images.ids[row],

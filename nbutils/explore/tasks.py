@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -17,6 +19,9 @@ from .jobs import Job
 
 RADII = (0.125, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 """Radii of the curve, as multiples of the one that is set."""
+
+PAUSE = 0.3
+"""Seconds between two drawings of the strip while images are settled, which may be a thousand a second."""
 
 Changed = Callable[[str], None]
 """Is told, in the thread that computes, which part is new: attack, bounds, radius, status."""
@@ -67,13 +72,18 @@ def radius(desk: Desk, job: Job, changed: Changed) -> None:
 
 def settle_all(desk: Desk, job: Job, changed: Changed) -> None:
     """The funnel over all images, one after the other; those that are settled are left alone."""
-    session, known = desk.session(), desk.settled()
+    session, known, told = desk.session(), desk.settled(), -math.inf
     with desk.opened_ledger() as ledger:
-        for row, key in enumerate(desk.images.keys):
-            if key not in known:
-                job.report(f"settling image {row + 1} of {len(desk.images)}")
-                verdict = decide(session.network, desk.images, row, session.config, session.normalization)
-                known[key] = verdict
-                if ledger is not None:
-                    ledger.add(verdict)
-                changed("status")
+        try:
+            for row, key in enumerate(desk.images.keys):
+                if key not in known:
+                    job.report(f"settling image {row + 1} of {len(desk.images)}")
+                    verdict = decide(session.network, desk.images, row, session.config, session.normalization)
+                    known[key] = verdict
+                    if ledger is not None:
+                        ledger.add(verdict)
+                    if time.monotonic() - told > PAUSE:
+                        changed("status")
+                        told = time.monotonic()
+        finally:  # cancelled, too
+            changed("status")

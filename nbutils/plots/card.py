@@ -97,7 +97,7 @@ def card_view(
         )
         assert images.normalization is not None
         twin = np.clip(images.normalization.to_pixels(point), 0, 1)
-        change = (twin - images.pixels[row]) * 255
+        change = (twin - images.pixels_of([row])[0]) * 255
         scale = float(np.abs(change).max())
         fooled = attacked is not None and attacked <= 0 and rival is not None
         twin_title = "adversarial image" if fooled else "strongest attack point"

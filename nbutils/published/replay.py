@@ -73,7 +73,7 @@ def published_property(instance: PublishedInstance, images: ImageSet, row: int) 
     classes, norm = len(images.class_names), images.normalization
     if norm is None:
         raise ImageError(f"{images.source}: found no normalisation; allowed: that of the published benchmark.")
-    box = Box.around(images.pixels[[row]], norm, PUBLISHED_EPS)
+    box = Box.around(images.pixels_of([row]), norm, PUBLISHED_EPS)
     prop = make_property(images, row, box, classes, instance.network, PUBLISHED_EPS)
     meta = {**prop.meta, "index": instance.index, "sidx": instance.sidx}
     return dataclasses.replace(prop, name=instance.name, meta=meta)

@@ -59,7 +59,7 @@ def add_alpha_bounds(
                 error=ImageError)  # fmt: skip
         assert place is not None
         images, row = place
-        box = Box.around(images.pixels[[row]], selection.normalization, selection.eps)
+        box = Box.around(images.pixels_of([row]), selection.normalization, selection.eps)
         found = float(margin_bounds(network, box, np.array([verdict.label]), config).smallest[0])
         selection = dataclasses.replace(selection, alpha={**selection.alpha, verdict.key: found})
         put_selection(path, selection)

@@ -56,7 +56,7 @@ def instances_of(
     instances = []
     for verdict in verdicts:
         row = rows[verdict.key]
-        box = Box.around(images.pixels[[row]], normalization, config.eps)
+        box = Box.around(images.pixels_of([row]), normalization, config.eps)
         prop = make_property(images, row, box, network.classes, network.name, config.eps)
         instances.append(Instance(prop, network.path, timeout, images.levels[row], verdict))
     return instances

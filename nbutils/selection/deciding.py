@@ -113,7 +113,7 @@ def decide(
     """
     began = time.perf_counter()
     normalization = normalization or normalization_of(network, images)
-    box = Box.around(images.pixels[[row]], normalization, config.eps)
+    box = Box.around(images.pixels_of([row]), normalization, config.eps)
     label, image_id = int(images.labels[row]), images.ids[row]
     natural = class_margins(network.judge(box.center), np.array([label]))
     case = _Case(network, box, label, image_id, float(natural.smallest[0]))

@@ -66,7 +66,7 @@ def attack_again(
         BoundsError: the attack went below the lower bound, so the bound is unsound.
     """
     began = time.perf_counter()
-    box = Box.around(images.pixels[[row]], normalization, config.eps)
+    box = Box.around(images.pixels_of([row]), normalization, config.eps)
     trace = strong_attack(network, box, images.labels[[row]], images.ids[row : row + 1], strong)
     lowest = float(trace.smallest[0])
     if verdict.bound is not None and lowest < verdict.bound - config.bounds.tolerance * max(1, abs(lowest)):

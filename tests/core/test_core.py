@@ -208,6 +208,8 @@ def test_image_is_its_hash_and_keeps_its_index() -> None:
     assert (part.ids, part.indices.tolist()) == ((toy.ids[3], toy.ids[1]), [103, 101])
     assert part.name_of(1) == "aquarium fish"
     np.testing.assert_array_equal(toy.pixels, toy.levels.astype(np.float32) / np.float32(255))
+    np.testing.assert_array_equal(toy.pixels_of([1, 0]), toy.pixels[[1, 0]])
+    assert toy.keys is toy.keys, "made once: loops read it"
 
 
 def test_sample_does_not_depend_on_order() -> None:
