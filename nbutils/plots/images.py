@@ -17,7 +17,7 @@ from .style import FAINT, INK, LABEL, SMALL, STATUS, TITLE, blank, fit, plural, 
 TILE = 1.06  # inches a tile of the grid is wide, at least
 CAPTION = 14  # characters that fit below a tile
 MOST = 100
-"""Most images of a grid. Of more, as many at even distances are drawn: a thousand took two minutes and eleven feet."""
+"""Most images of a grid. Of more, as many at even distances are drawn: a thousand took two minutes."""
 
 
 @dataclass(frozen=True)
