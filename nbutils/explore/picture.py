@@ -30,8 +30,8 @@ class Picture(anywidget.AnyWidget):
     `view` is {state, message, data}: state is `empty`, `running`, `stale`, `failed` or `ready`, data a resolved view.
     A click or a key comes as a message {picked: what}, see `on_pick`: of several changes of a trait while the kernel is
     busy only the last one arrives. `scrubbed` holds the step of a replay's slider, where the last is all that counts.
-    `sheet` is the strip's PNG of thumbnails: apart from `view`, so that it travels once, and as bytes, because a
-    browser drops a picture of more than 2 MB that is written into a style.
+    `sheet` is the strip's PNG of thumbnails: apart from `view`, so that it travels once, and as bytes, because
+    Chromium drops a picture of more than 2 MB that is written into a style.
     """
 
     view = traitlets.Dict().tag(sync=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
 
 import numpy as np
 import traitlets
@@ -80,13 +79,8 @@ class Session(traitlets.HasTraits):
         """Normalisation of the network's input: its card's, else the one stated with the images."""
         return normalization_of(self.network, self.images)
 
-    @cached_property
-    def box(self) -> Box:
-        """The boxes of all images at the session's radius, the ones that would be exported."""
-        return Box.around(self.images.pixels, self.normalization, self.config.eps)
-
     def box_of(self, row: int) -> Box:
-        """The box of one image; `box` holds those of all, three times the memory of the images as float32."""
+        """The box of one image at the session's radius, the one that would be exported."""
         return Box.around(self.images.pixels_of([row]), self.normalization, self.config.eps)
 
     @property

@@ -52,13 +52,14 @@ class Sheets:
 
     def of(self, rows: Sequence[int]) -> Sheet:
         """A picture with the thumbnails of `rows`, and maybe more; the latest that will do."""
+        needed = set(rows)
         for key in reversed(self._made):
-            if self._made[key].places.keys() >= set(rows):
+            if self._made[key].places.keys() >= needed:
                 self._made.move_to_end(key)
                 return self._made[key]
-        wanted = tuple(sorted(rows))
-        levels = thumbnails(self.images.levels[list(wanted)])
-        sheet = Sheet(sheet_png(levels), {row: place for place, row in enumerate(wanted)}, levels.shape[-1])
+        wanted = tuple(sorted(needed)) or (0,)
+        tiles = [thumbnail(self.images.levels[row]) for row in wanted]
+        sheet = Sheet(in_one(tiles), {row: place for place, row in enumerate(wanted)}, tiles[0].width)
         self._made[wanted] = sheet
         if len(self._made) > _KEPT:
             self._made.popitem(last=False)
@@ -102,26 +103,20 @@ def hardness(verdict: Verdict | None) -> float:
     return float(verdict.hardness) if known else float("-inf")  # type: ignore[union-attr, arg-type]
 
 
-def thumbnails(levels: np.ndarray) -> np.ndarray:
-    """uint8 [N, C, H, W], blocks of larger images averaged until `SIDE` pixels hold them."""
-    step = -(-max(levels.shape[-2:]) // SIDE)
-    if step == 1:
-        return levels
-    n, channels, height, width = levels.shape
-    high, wide = max(1, height // step), max(1, width // step)
-    tall, broad = min(step, height), min(step, width)
-    blocks = levels[..., : high * tall, : wide * broad].reshape(n, channels, high, tall, wide, broad)
-    return blocks.mean(axis=(3, 5)).round().astype(np.uint8)
+def thumbnail(levels: np.ndarray) -> Image.Image:
+    """uint8 [C, H, W] as a picture, blocks of a larger one averaged until `SIDE` pixels hold it."""
+    picture = Image.fromarray(levels[0] if len(levels) == 1 else np.ascontiguousarray(np.moveaxis(levels, 0, -1)))
+    step = -(-max(picture.size) // SIDE)
+    return picture if step == 1 else picture.reduce(step)
 
 
-def sheet_png(levels: np.ndarray) -> bytes:
-    """The thumbnails uint8 [N, C, H, W] side by side, as a PNG file."""
-    n, channels, height, width = levels.shape
-    grid = np.zeros((channels, max(1, -(-n // COLUMNS)) * height, COLUMNS * width), np.uint8)
-    for place, image in enumerate(levels):
+def in_one(tiles: Sequence[Image.Image]) -> bytes:
+    """Thumbnails of one size side by side, as a PNG file."""
+    width, height = tiles[0].size
+    picture = Image.new(tiles[0].mode, (COLUMNS * width, -(-len(tiles) // COLUMNS) * height))
+    for place, tile in enumerate(tiles):
         y, x = divmod(place, COLUMNS)
-        grid[:, y * height : (y + 1) * height, x * width : (x + 1) * width] = image
-    picture = grid[0] if channels == 1 else np.ascontiguousarray(np.moveaxis(grid, 0, -1))
+        picture.paste(tile, (x * width, y * height))
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG", compress_level=1)  # a third of the time, a tenth more bytes
+    picture.save(buffer, format="PNG", compress_level=1)  # it is made while somebody waits, and travels but once
     return buffer.getvalue()

@@ -74,7 +74,7 @@ def main() -> None:
     panel.jobs.wait(60)
 
     session = panel.desk.session()
-    point, label = session.box.take([0]), images.labels[[0]]
+    point, label = session.box_of(0), images.labels[[0]]
     line("the network itself: one forward pass", timed(lambda _: network.judge(point.center), rounds))
     ibp = BoundsConfig(method="ibp")
     line("the network itself: IBP", timed(lambda _: margin_bounds(network, point, label, ibp), rounds))

@@ -212,7 +212,7 @@ def test_strip_and_keys(page, views):
 
 
 def test_a_thousand_thumbnails_are_seen(colours, views, tmp_path):
-    """A style that holds more than 2 MB is dropped by the browser: the strip was empty from 600 images on."""
+    """A style that holds more than 2 MB is dropped by Chromium: the strip was empty from 700 CIFAR images on."""
     images = ImageSet(colours, np.arange(1000), np.arange(1000), "colours", tuple(map(str, range(1000))), None)
     sheet = Sheets(images).of(range(1000))
     assert len(sheet.png) > 5e6

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from nbutils.core import ImageSet, Verdict
-from nbutils.explore.strip import COLUMNS, SHOWN, SIDE, Filter, Sheets, sheet_png, shown_rows, thumbnails
+from nbutils.explore.strip import COLUMNS, SHOWN, SIDE, Filter, Sheets, in_one, shown_rows, thumbnail
 
 NAMES = ("ant", "bee", "wasp")
 
@@ -56,6 +56,7 @@ def test_order_by_margin_and_by_hardness(images):
 
 def test_a_sheet_has_every_thumbnail_in_its_place(images):
     sheets = Sheets(images)
+    assert sheets.of([]).png, "no image fits: still a picture"
     rows = [1100, 3, 700]
     sheet = sheets.of(rows)
     picture = np.asarray(Image.open(io.BytesIO(sheet.png)))
@@ -76,13 +77,12 @@ def test_a_sheet_has_every_thumbnail_in_its_place(images):
 
 
 def test_large_pictures_are_averaged_and_small_ones_kept():
-    small = np.random.default_rng(0).integers(0, 256, (2, 1, SIDE, 40), dtype=np.uint8)
-    assert thumbnails(small) is small
-    large = np.kron(small, np.ones((1, 1, 3, 3), np.uint8))
-    large[0, 0, 0, 0] = min(255, int(small[0, 0, 0, 0]) + 9) if small[0, 0, 0, 0] < 128 else small[0, 0, 0, 0] - 9
-    reduced = thumbnails(large)
-    assert reduced.shape == small.shape
-    assert abs(int(reduced[0, 0, 0, 0]) - int(small[0, 0, 0, 0])) == 1
-    assert (reduced.reshape(-1)[1:] == small.reshape(-1)[1:]).all()
-    assert thumbnails(np.zeros((1, 3, 1, 300), np.uint8)).shape == (1, 3, 1, 60)
-    assert Image.open(io.BytesIO(sheet_png(small))).mode == "L"
+    small = np.random.default_rng(0).integers(9, 247, (1, SIDE, 40), dtype=np.uint8)
+    np.testing.assert_array_equal(np.asarray(thumbnail(small)), small[0])
+    large = np.kron(small, np.ones((1, 3, 3), np.uint8))
+    large[0, 0, 0] += 9
+    difference = np.asarray(thumbnail(large)).astype(int) - small[0]
+    assert difference[0, 0] == 1
+    assert not difference.reshape(-1)[1:].any()
+    assert thumbnail(np.zeros((3, 1, 300), np.uint8)).size == (60, 1)
+    assert Image.open(io.BytesIO(in_one([thumbnail(small)]))).mode == "L"
