@@ -50,6 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--start", type=Path, help="what a new run begins with: a checkpoint's averaged weights, or NETWORK.onnx"
     )
     parser.add_argument(
+        "--new-head",
+        action="store_true",
+        help="of --start, take convolutions and norms alone, and draw the linear layers: for other classes or pictures",
+    )
+    parser.add_argument(
         "--teacher",
         dest="teachers",
         type=Path,
@@ -127,6 +132,7 @@ def run(args: argparse.Namespace) -> None:
         images,
         out,
         start=args.start,
+        new_head=args.new_head,
         teachers=args.teachers,
         device=args.device,
         progress=not args.quiet,
@@ -140,7 +146,9 @@ def run(args: argparse.Namespace) -> None:
             args.export / f"{args.network}.onnx",
             dataset=args.dataset or args.images,
             normalization=images.normalization,
-            recipe=account(command_line(args), made_with, history, args.start, args.teachers, images.origin.notes),
+            recipe=account(
+                command_line(args), made_with, history, args.start, args.teachers, images.origin.notes, args.new_head
+            ),
         )
         print(target)
 

@@ -52,6 +52,13 @@ class Architecture:
         return 1 + 2 * sum(stage.blocks for stage in self.stages) + 2
 
     @property
+    def narrowest_shortcut(self) -> float:
+        """Fewest channels that a strided convolution of a shortcut reads; infinity where no shortcut is strided."""
+        widths = (self.stem[0], *(stage.width for stage in self.stages))
+        read = (width for width, stage in zip(widths, self.stages, strict=False) if stage.stride > 1)
+        return min(read, default=float("inf"))
+
+    @property
     def features(self) -> int:
         """Length of the flattened input of the first linear layer."""
         side = (self.size + 2 * self.stem[2] - 3) // self.stem[1] + 1

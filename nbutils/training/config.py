@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 
+import torch
+
 from ..core import PUBLISHED_EPS, Settings, check_eps, require
 from ..networks import ARCHITECTURES
 from .losses import LOSSES
 
 AUGMENTATIONS = ("none", "crop-flip", "crop-flip-cutout")
 INITS = ("default", "certified")
+VECTOR = 16
+"""Numbers of float32 in the widest vector of a CPU that torch runs on, AVX-512."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +91,18 @@ class TrainConfig(Settings):
             return 0.0, self.box_start, 0.0
         done = 1.0 if self.ramp_epochs == 0 else min(1.0, (epoch - self.certified_from) / self.ramp_epochs)
         return self.weight * done, self.box_start * (self.box / self.box_start) ** done, done
+
+    @property
+    def layout(self) -> torch.memory_format:
+        """Memory format of the network and of its images, the same on every machine.
+
+        Narrow networks stay contiguous, whatever `channels_last` says: there oneDNN writes past a buffer of its own
+        when it computes the weight gradient of a strided 1x1 convolution of fewer channels than its vectors hold
+        numbers (8 with AVX2, 16 with AVX-512; oneDNN issue 6035, seen with torch 2.8). What comes out is noise, or a
+        crash.
+        """
+        wide = ARCHITECTURES[self.network].narrowest_shortcut >= VECTOR
+        return torch.channels_last if self.channels_last and wide else torch.contiguous_format
 
     @property
     def settled(self) -> float:

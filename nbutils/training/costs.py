@@ -10,6 +10,7 @@ import torch
 
 from ..core import require
 from ..networks import ResNet, build, in_memory_format
+from .config import TrainConfig
 from .crown import CrownBounds
 from .losses import LOSSES, NEEDS_LIRPA, Batch, perturb, training_loss
 
@@ -40,7 +41,7 @@ def measure_losses(
     require(images >= 2, "images", images, "2 or more")
     require(crown_images >= 2, "crown_images", crown_images, "2 or more")
     place = torch.device(device)
-    model = in_memory_format(build(network).to(place), torch.channels_last).train()
+    model = in_memory_format(build(network).to(place), TrainConfig(network=network).layout).train()
     crown = CrownBounds(model, place)
     few = {name for name, loss in LOSSES.items() if loss.bounds in NEEDS_LIRPA}
     batches = {count: _batch(model, count, place) for count in (images, crown_images)}
@@ -83,6 +84,6 @@ def measure_losses(
 def _batch(model: ResNet, count: int, device: torch.device) -> Batch:
     generator = torch.Generator().manual_seed(0)
     clean = torch.randn(count, *model.architecture.input_shape, generator=generator).to(device)
-    clean = clean.to(memory_format=torch.channels_last)
+    clean = clean.contiguous(memory_format=TrainConfig(network=model.architecture.name).layout)
     labels = (torch.arange(count) % model.architecture.classes).to(device)
     return Batch(clean, clean, clean - 0.015, clean + 0.015, labels)

@@ -127,9 +127,7 @@ class Loader:
             rows = order[batch * self.config.batch_size :][: self.config.batch_size]
             rng = stream(self.config.seed, "augment", epoch, batch)
             pixels = augment(self._stored[rows], self._side, self.config.augment, rng)
-            pixels = pixels.to(self.device, torch.float32).div_(255)
-            if self.config.channels_last:
-                pixels = pixels.to(memory_format=torch.channels_last)
+            pixels = pixels.to(self.device, torch.float32).div_(255).contiguous(memory_format=self.config.layout)
             yield pixels, self._labels[rows].to(self.device)
 
 

@@ -53,8 +53,7 @@ class Trainer:
         self.validation = validation
         self.images = TrainedOn.of(images)
         self.pixels = Pixels(images.stated_normalization(), device)
-        if config.channels_last:
-            self.network = in_memory_format(self.network, torch.channels_last)
+        self.network = in_memory_format(self.network, config.layout)
         self.optimizer = _optimizer(self.network, config)
         self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
         self.epoch, self.step = 0, 0
@@ -83,9 +82,7 @@ class Trainer:
         row = {"epoch": self.epoch, **self._train(progress, on_batch), "lr": self._rate(self.step - 1)}
         row["weight"], row["box"], _ = self.config.certified_at(self.epoch + 1)
         row["train_seconds"] = round(time.perf_counter() - started, 2)
-        network = averaged_network(self.config, self.average).to(self.device)
-        if self.config.channels_last:
-            network = in_memory_format(network, torch.channels_last)
+        network = in_memory_format(averaged_network(self.config, self.average).to(self.device), self.config.layout)
         row |= validate(network, self.validation, self.pixels, self.config.eps)
         row["seconds"] = round(time.perf_counter() - started, 2)
         self.epoch += 1
@@ -209,6 +206,7 @@ def train(
     out: Path,
     *,
     start: Path | None = None,
+    new_head: bool = False,
     teachers: Sequence[Path] = (),
     device: str = "auto",
     progress: bool = True,
@@ -223,6 +221,8 @@ def train(
         images: training images; `config.validation` of them are set aside.
         out: gets `last.pt` and `best.pt` (whole or absent), `log.jsonl` (a row an epoch) and `config.json`.
         start: weights this run begins with: the averaged ones of an earlier run's checkpoint, or those of an ONNX file.
+        new_head: take convolutions and norms of `start` alone, of any architecture that has the same ones; the linear
+            layers are drawn from the seed.
         teachers: ONNX files of classifiers whose mean is the run's soft labels (`soft_labels` in `config`).
         device: "auto" takes CUDA where there is one.
         until: stop after this many epochs; the schedule stays that of `config.epochs`.
@@ -236,8 +236,8 @@ def train(
         NetworkError: when the ONNX file to start from holds another network.
         TrainingError: when the loss is no longer finite, or another process trains in `out`.
     """
-    config, network = first_weights(config, start)
-    began = "" if start is None else origin(start)
+    config, network = first_weights(config, start, new_head)
+    began = "" if start is None else origin(start, new_head)
     place = pick_device(device)
     config, panel = open_teachers(config, teachers, place.type)
     trainer = Trainer(config, images, out, place, network, began)

@@ -21,6 +21,7 @@ def account(
     start: Path | None = None,
     teachers: Sequence[Path] = (),
     notes: Sequence[str] = (),
+    new_head: bool = False,
 ) -> str:
     """The recipe of a card: what was called, epochs, hours, seed, teachers, and the same of every earlier stage.
 
@@ -31,15 +32,16 @@ def account(
         start: checkpoint or ONNX file that it began with.
         teachers: ONNX files behind its soft labels.
         notes: on its images, as what was left out.
+        new_head: the linear layers were drawn anew, see `weights.first_weights`.
     """
     text = "; ".join((f"{how}; {_spent(config, history)}", *(f"training images: {note}" for note in notes)))
     if teachers:
         named = ", ".join(f"{path.name} (sha256 {file_hash(path)})" for path in teachers)
         text = f"{text}; soft labels are the mean of {named}"
-    return text if start is None else f"{text}; {origin(start)}"
+    return text if start is None else f"{text}; {origin(start, new_head)}"
 
 
-def origin(start: Path) -> str:
+def origin(start: Path, new_head: bool = False) -> str:
     """What a run that begins with `start` builds on: the earlier run with its settings, and what that one began with.
 
     Of an ONNX file that is its hash, and what its card says of its own making, where there is one.
@@ -48,13 +50,16 @@ def origin(start: Path) -> str:
         CheckpointError: a checkpoint that is damaged or none.
         NetworkError: a card that is damaged or about another file.
     """
+    part = ", all but the linear layers" if new_head else ""
     if is_onnx(start):
         digest = file_hash(start)
         made = read_card(start, digest, channels=CHANNELS).get("recipe", "")
-        text = f"begins with the weights of {start.name}, sha256 {digest}"
+        text = f"begins with the weights of {start.name}, sha256 {digest}{part}"
         return f"{text}; made by {made}" if made else text
     earlier, state = checkpoint.load(start)
-    text = f"begins with the averaged weights of a run with {changed(earlier)}; {_spent(earlier, state['history'])}"
+    text = (
+        f"begins with the averaged weights of a run with {changed(earlier)}{part}; {_spent(earlier, state['history'])}"
+    )
     before = state.get("origin", "")  # older checkpoints have none
     return f"{text}; which {before}" if before else text
 
