@@ -120,10 +120,10 @@ class Loader:
         """Rows of `images` in the order they are taken in; one batch after the other."""
         return torch.from_numpy(stream(self.config.seed, "order", epoch).permutation(len(self.images)))
 
-    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pixels float32 [B, C, H, W] in [0, 1] and labels int64 [B], shuffled and augmented."""
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pixels float32 [B, C, H, W] in [0, 1] and labels int64 [B], shuffled and augmented, from batch `first` on."""
         order = self.order(epoch)
-        for batch in range(self.batches):
+        for batch in range(first, self.batches):
             rows = order[batch * self.config.batch_size :][: self.config.batch_size]
             rng = stream(self.config.seed, "augment", epoch, batch)
             pixels = augment(self._stored[rows], self._side, self.config.augment, rng)

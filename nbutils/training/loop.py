@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,11 @@ from .provenance import origin
 from .teachers import blend, open_teachers, soft_labels
 from .validation import validate
 from .weights import averaged_network, first_weights, pick_device
+from .within import Within
 
 LAST, BEST = "last.pt", "best.pt"
+EVERY = 600.0
+"""Seconds between checkpoints within an epoch: what a killed run loses at most."""
 
 
 class Trainer:
@@ -56,7 +58,7 @@ class Trainer:
         self.network = in_memory_format(self.network, config.layout)
         self.optimizer = _optimizer(self.network, config)
         self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
-        self.epoch, self.step = 0, 0
+        self.epoch, self.step, self.within = 0, 0, Within()
         self.history: list[dict[str, Any]] = []
         self.best: float | None = None
         self.crown = None
@@ -78,14 +80,14 @@ class Trainer:
 
     def run_epoch(self, progress: bool = True, on_batch: Callable[[Step], None] | None = None) -> dict[str, Any]:
         """Train one epoch, validate, write the checkpoints and the log; returns the epoch's row of the log."""
-        started = time.perf_counter()
-        row = {"epoch": self.epoch, **self._train(progress, on_batch), "lr": self._rate(self.step - 1)}
+        self._train(progress, on_batch)
+        row = {"epoch": self.epoch, **self.within.means, "lr": self._rate(self.step - 1)}
         row["weight"], row["box"], _ = self.config.certified_at(self.epoch + 1)
-        row["train_seconds"] = round(time.perf_counter() - started, 2)
+        row["train_seconds"] = self.within.seconds
         network = in_memory_format(averaged_network(self.config, self.average).to(self.device), self.config.layout)
         row |= validate(network, self.validation, self.pixels, self.config.eps)
-        row["seconds"] = round(time.perf_counter() - started, 2)
-        self.epoch += 1
+        row["seconds"] = self.within.seconds
+        self.epoch, self.within = self.epoch + 1, Within()
         self.history.append(row)
         score = row.get("validation_pgd")
         better = score is not None and self.epoch >= self.config.settled and (self.best is None or score > self.best)
@@ -99,17 +101,18 @@ class Trainer:
         write_atomically(self.out / log.NAME, lambda file: file.write(lines.encode()))
         return row
 
-    def _train(self, progress: bool, on_batch: Callable[[Step], None] | None) -> dict[str, Any]:
-        config, total = self.config, self.loader.batches
-        sums: dict[str, float] = {"loss": 0.0, "base": 0.0, "certified": 0.0, "accuracy": 0.0}
+    def _train(self, progress: bool, on_batch: Callable[[Step], None] | None) -> None:
+        """The batches of the epoch that are not done yet."""
+        config, total, first = self.config, self.loader.batches, self.within.begin().batches
         self.network.train()
         quick = total < 5  # an epoch of a few batches needs no bar of its own
         bar = tqdm(
-            desc=f"epoch {self.epoch + 1}/{config.epochs}", total=total, disable=quick or not progress, leave=False
-        )
+            desc=f"epoch {self.epoch + 1}/{config.epochs}", total=total, initial=first,
+            disable=quick or not progress, leave=False,
+        )  # fmt: skip
         with bar:
             order = self.loader.order(self.epoch).split(config.batch_size)
-            for number, (pixels, labels) in enumerate(self.loader.epoch(self.epoch)):
+            for number, (pixels, labels) in enumerate(self.loader.epoch(self.epoch, first), first):
                 at = self.epoch + number / total
                 targets = None if self.soft is None else blend(self.soft[order[number]], labels, config.soft_labels)
                 batch = adversarial_batch(
@@ -135,13 +138,13 @@ class Trainer:
                 certified = 0.0 if terms.certified is None else terms.certified.item()
                 right = (terms.logits.argmax(1) == labels).float().mean().item()
                 step = Step(self.epoch + (number + 1) / total, loss.item(), terms.base.item(), certified, right)
-                for key in sums:
-                    sums[key] += getattr(step, key)
+                self.within.add(step)
+                if number + 1 < total and self.within.due(EVERY):
+                    checkpoint.save(self.out / LAST, config, self._state())
                 if on_batch is not None:
                     on_batch(step)
                 bar.update()
-                bar.set_postfix(loss=f"{sums['loss'] / (number + 1):.3f}", refresh=False)
-        return {name: round(value / total, 5) for name, value in sums.items()}
+                bar.set_postfix(loss=f"{self.within.means['loss']:.3f}", refresh=False)
 
     def _descend(self, loss: Tensor, number: int) -> None:
         require(
@@ -149,7 +152,7 @@ class Trainer:
             f"loss in epoch {self.epoch + 1}, batch {number}",
             loss.item(),
             "a finite number",
-            "Lower lr, weight or box; the checkpoint of the epoch before is intact",
+            "Lower lr, weight or box; the last checkpoint is intact",
             error=TrainingError,
         )
         config = self.config
@@ -182,6 +185,7 @@ class Trainer:
         return {
             "epoch": self.epoch,
             "step": self.step,
+            "within": self.within.as_dict(),
             "best": self.best,
             "origin": self.began,
             "images": self.images.as_dict(),
@@ -193,7 +197,7 @@ class Trainer:
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.epoch, self.step, self.best = state["epoch"], state["step"], state["best"]
-        self.history = state["history"]
+        self.history, self.within = state["history"], Within.of(state)
         self.network.load_state_dict(state["network"])
         for name, value in state["average"].items():
             self.average[name].copy_(value)
@@ -219,7 +223,8 @@ def train(
     Args:
         config: the recipe; a folder holds one run of one recipe.
         images: training images; `config.validation` of them are set aside.
-        out: gets `last.pt` and `best.pt` (whole or absent), `log.jsonl` (a row an epoch) and `config.json`.
+        out: gets `last.pt` after each epoch and every ten minutes, `best.pt` (whole or absent, both), `log.jsonl` (a
+            row an epoch) and `config.json`.
         start: weights this run begins with: the averaged ones of an earlier run's checkpoint, or those of an ONNX file.
         new_head: take convolutions and norms of `start` alone, of any architecture that has the same ones; the linear
             layers are drawn from the seed.

@@ -68,6 +68,45 @@ def test_two_runs_and_a_killed_and_resumed_run_give_the_same_weights(images, tmp
     assert not same_weights(whole, other)
 
 
+@pytest.mark.parametrize("loss", ["none", "sabr", "crown-row"])
+@pytest.mark.parametrize("killed_at", [1, 4, 5])
+def test_a_run_killed_within_an_epoch_goes_on_from_its_middle(images, loss, killed_at, tmp_path, monkeypatch):
+    settings = config(epochs=2, loss=loss, weight=0.2, box=0.1)  # three batches an epoch
+    whole = train(settings, images, tmp_path / "whole", progress=False)
+    monkeypatch.setattr(loop, "EVERY", 0.0)
+    seen = []
+
+    def kill(step):
+        seen.append(step.at)
+        if len(seen) == killed_at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, images, tmp_path / "killed", progress=False, on_batch=kill)
+    resumed = train(settings, images, tmp_path / "killed", progress=False, on_batch=lambda step: seen.append(step.at))
+    assert seen == pytest.approx([1 / 3, 2 / 3, 1, 4 / 3, 5 / 3, 2])  # no batch is computed twice, none left out
+    assert same_weights(whole, resumed)
+    logs = [[json.loads(line) for line in (tmp_path / f / "log.jsonl").open()] for f in ("whole", "killed")]
+    timeless = [[{k: v for k, v in row.items() if "seconds" not in k} for row in log] for log in logs]
+    assert timeless[0] == timeless[1]
+
+
+def test_checkpoints_within_an_epoch_are_written_by_the_clock_and_older_ones_are_read(images, tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(
+        checkpoint, "save", lambda path, made_with, state: saved.append((path.name, state["within"]["batches"]))
+    )
+    train(config(epochs=2), images, tmp_path / "quick", progress=False)
+    assert [batches for name, batches in saved if name == "last.pt"] == [0, 0]  # less than ten minutes: at the ends
+    monkeypatch.undo()
+    monkeypatch.setitem(architectures.ARCHITECTURES, "toy", TOY)
+    train(config(epochs=2), images, tmp_path / "old", progress=False, until=1)
+    made_with, state = checkpoint.load(tmp_path / "old/last.pt")
+    checkpoint.save(tmp_path / "old/last.pt", made_with, {k: v for k, v in state.items() if k != "within"})
+    resumed = train(config(epochs=2), images, tmp_path / "old", progress=False)
+    assert same_weights(resumed, train(config(epochs=2), images, tmp_path / "whole", progress=False))
+
+
 def test_a_run_goes_on_with_its_own_images_only(images, tmp_path):
     train(config(epochs=2), images, tmp_path, progress=False, until=1)
     turned = images.take(range(len(images) - 1, -1, -1))
