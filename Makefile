@@ -20,7 +20,7 @@ demo: $(READY)  ## the main job on the twenty embedded images: report, propertie
 		--out runs/demo/benchmark.ipynb --report runs/demo/report.html --pictures runs/demo/pictures
 	@echo "report runs/demo/report.html, instances vnnlib/demo"
 
-test: $(READY)  ## the test suite (nine minutes on two fast cores, half an hour on slow ones; JOBS=0: one test at a time)
+test: $(READY)  ## the test suite (ten minutes on two fast cores, up to forty on slow ones; JOBS=0: one test at a time)
 	$(RUN) -m pytest -n $(JOBS) --dist loadgroup
 
 test-all: $(READY)  ## the test suite and the slow tests
