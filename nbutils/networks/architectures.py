@@ -61,10 +61,14 @@ class Architecture:
     @property
     def features(self) -> int:
         """Length of the flattened input of the first linear layer."""
-        side = (self.size + 2 * self.stem[2] - 3) // self.stem[1] + 1
+        return self.stages[-1].width * self.side_of_features(self.size) ** 2
+
+    def side_of_features(self, size: int) -> int:
+        """Height and width of what the blocks make of images of `size` x `size`."""
+        side = (size + 2 * self.stem[2] - 3) // self.stem[1] + 1
         for stage in self.stages:
             side = (side - 1) // stage.stride + 1
-        return self.stages[-1].width * side * side
+        return side
 
 
 ARCHITECTURES: dict[str, Architecture] = {

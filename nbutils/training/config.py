@@ -53,6 +53,9 @@ class TrainConfig(Settings):
     attack_step_size: float = 1.25  # a step as a multiple of the adversary's radius
     natural_epochs: int = 0
 
+    shrunk_epochs: int = field(default=0, metadata={"added": True})  # first epochs, on images of `shrunk_side` pixels
+    shrunk_side: int = field(default=0, metadata={"added": True})
+
     loss: str = "none"  # certified loss: "none" or one of losses.LOSSES
     certified_from: int = 0  # first epoch with a certified loss
     ramp_epochs: float = 0.0  # over which weight (linear) and box (geometric) grow
@@ -82,6 +85,12 @@ class TrainConfig(Settings):
             ok = isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
             require(ok, name, value, f"a number from {least} to {most}")
         require(self.natural_epochs <= self.epochs, "natural_epochs", self.natural_epochs, f"at most {self.epochs}")
+        require(self.shrunk_epochs < self.epochs, "shrunk_epochs", self.shrunk_epochs, f"below {self.epochs}, all epochs")
+        architecture = ARCHITECTURES[self.network]
+        fits = not self.shrunk_epochs or (
+            self.shrunk_side < architecture.size and architecture.side_of_features(self.shrunk_side) >= 1
+        )
+        require(fits, "shrunk_side", self.shrunk_side, f"fewer pixels than {self.network} takes, and enough for its blocks")
         late = f"below {self.epochs}, the epochs of the run, or no loss but the adversarial one"
         require(self.loss == "none" or self.certified_from < self.epochs, "certified_from", self.certified_from, late)
 
@@ -91,6 +100,10 @@ class TrainConfig(Settings):
             return 0.0, self.box_start, 0.0
         done = 1.0 if self.ramp_epochs == 0 else min(1.0, (epoch - self.certified_from) / self.ramp_epochs)
         return self.weight * done, self.box_start * (self.box / self.box_start) ** done, done
+
+    def side_at(self, epoch: int) -> int:
+        """Height and width of the images of an epoch."""
+        return self.shrunk_side if epoch < self.shrunk_epochs else ARCHITECTURES[self.network].size
 
     @property
     def layout(self) -> torch.memory_format:
@@ -106,8 +119,9 @@ class TrainConfig(Settings):
 
     @property
     def settled(self) -> float:
-        """Epoch from which on the loss no longer changes; only later weights can become the best ones."""
-        return self.natural_epochs if self.loss == "none" else self.certified_from + self.ramp_epochs
+        """Epochs after which weights can become the best ones: loss and size of the images no longer change."""
+        same = self.natural_epochs if self.loss == "none" else self.certified_from + self.ramp_epochs
+        return max(same, self.shrunk_epochs + 1 if self.shrunk_epochs else 0)
 
 
 _WHOLE = (
@@ -117,6 +131,8 @@ _WHOLE = (
     ("validation", 0, 10_000_000),
     ("attack_steps", 0, 1000),
     ("natural_epochs", 0, 100_000),
+    ("shrunk_epochs", 0, 100_000),
+    ("shrunk_side", 0, 100_000),
     ("certified_from", 0, 100_000),
 )
 _RANGES = (

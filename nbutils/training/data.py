@@ -18,6 +18,7 @@ from ..core import ImageError, ImageSet, Normalization, require, stream
 from ..images import center_crop
 from ..networks import ARCHITECTURES
 from .config import TrainConfig
+from .resizing import shrunk
 
 PAD = 4  # pixels of reflected border that a crop may move into, where the source stores no border
 CUTOUT = 8  # side of the square that "crop-flip-cutout" fills with the mean colour
@@ -121,13 +122,17 @@ class Loader:
         return torch.from_numpy(stream(self.config.seed, "order", epoch).permutation(len(self.images)))
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pixels float32 [B, C, H, W] in [0, 1] and labels int64 [B], shuffled and augmented, from batch `first` on."""
+        """Pixels float32 [B, C, H, W] in [0, 1] and labels int64 [B], shuffled and augmented, from batch `first` on.
+
+        H and W are `config.side_at(epoch)`.
+        """
         order = self.order(epoch)
         for batch in range(first, self.batches):
             rows = order[batch * self.config.batch_size :][: self.config.batch_size]
             rng = stream(self.config.seed, "augment", epoch, batch)
             pixels = augment(self._stored[rows], self._side, self.config.augment, rng)
-            pixels = pixels.to(self.device, torch.float32).div_(255).contiguous(memory_format=self.config.layout)
+            pixels = shrunk(pixels.to(self.device, torch.float32).div_(255), self.config.side_at(epoch))
+            pixels = pixels.contiguous(memory_format=self.config.layout)
             yield pixels, self._labels[rows].to(self.device)
 
 

@@ -16,6 +16,7 @@ from .batches import adversarial_batch
 from .config import TrainConfig
 from .data import Loader, Pixels, centers, split
 from .losses import Batch, perturb
+from .resizing import reading
 
 PGD_STEPS, PGD_STEP = 20, 0.25  # of the snapshot's attack, half-widths a step
 
@@ -56,7 +57,8 @@ def first_batch(config: TrainConfig, network: ResNet, images: ImageSet) -> Fed:
     pixels, labels = next(loader.epoch(epoch))
     network.train()
     normalization = images.stated_normalization()
-    batch = adversarial_batch(config, network, Pixels(normalization, device), pixels, labels, epoch, 0)
+    with reading(network, pixels.shape[-1]):
+        batch = adversarial_batch(config, network, Pixels(normalization, device), pixels, labels, epoch, 0)
     rows = loader.order(epoch)[: config.batch_size].numpy()
     points = normalization.to_pixels(batch.adversarial.cpu().numpy())
     return Fed(centers(training.take(rows), side), pixels.cpu().numpy(), points, batch, config)

@@ -23,6 +23,7 @@ from .folder import TrainedOn, TrainingError, check_same_images, held
 from .log import Step
 from .losses import LOSSES, NEEDS_LIRPA, training_loss
 from .provenance import origin
+from .resizing import reading
 from .teachers import blend, open_teachers, soft_labels
 from .validation import validate
 from .weights import averaged_network, first_weights, pick_device
@@ -84,8 +85,10 @@ class Trainer:
         row = {"epoch": self.epoch, **self.within.means, "lr": self._rate(self.step - 1)}
         row["weight"], row["box"], _ = self.config.certified_at(self.epoch + 1)
         row["train_seconds"] = self.within.seconds
+        if self.config.shrunk_epochs:
+            row["side"] = self.config.side_at(self.epoch)
         network = in_memory_format(averaged_network(self.config, self.average).to(self.device), self.config.layout)
-        row |= validate(network, self.validation, self.pixels, self.config.eps)
+        row |= validate(network, self.validation, self.pixels, self.config.eps, self.config.side_at(self.epoch))
         row["seconds"] = self.within.seconds
         self.epoch, self.within = self.epoch + 1, Within()
         self.history.append(row)
@@ -115,22 +118,23 @@ class Trainer:
             for number, (pixels, labels) in enumerate(self.loader.epoch(self.epoch, first), first):
                 at = self.epoch + number / total
                 targets = None if self.soft is None else blend(self.soft[order[number]], labels, config.soft_labels)
-                batch = adversarial_batch(
-                    config, self.network, self.pixels, pixels, labels, self.epoch, number, targets
-                )
                 weight, box, done = config.certified_at(at)
-                terms = training_loss(
-                    self.network,
-                    batch,
-                    config.loss,
-                    weight=weight,
-                    box=box,
-                    bound_share=config.bound_share,
-                    regularizer=config.regularizer * (1 - done),
-                    label_smoothing=config.label_smoothing,
-                    autocast=config.bfloat16,
-                    crown=self.crown,
-                )
+                with reading(self.network, pixels.shape[-1]):
+                    batch = adversarial_batch(
+                        config, self.network, self.pixels, pixels, labels, self.epoch, number, targets
+                    )
+                    terms = training_loss(
+                        self.network,
+                        batch,
+                        config.loss,
+                        weight=weight,
+                        box=box,
+                        bound_share=config.bound_share,
+                        regularizer=config.regularizer * (1 - done),
+                        label_smoothing=config.label_smoothing,
+                        autocast=config.bfloat16,
+                        crown=self.crown,
+                    )
                 loss = terms.total
                 if config.l1 > 0:
                     loss = loss + config.l1 * sum(w.abs().sum() for w in self.optimizer.param_groups[0]["params"])
