@@ -85,12 +85,13 @@ class TrainConfig(Settings):
             ok = isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
             require(ok, name, value, f"a number from {least} to {most}")
         require(self.natural_epochs <= self.epochs, "natural_epochs", self.natural_epochs, f"at most {self.epochs}")
-        require(self.shrunk_epochs < self.epochs, "shrunk_epochs", self.shrunk_epochs, f"below {self.epochs}, all epochs")
+        require(self.shrunk_epochs < self.epochs, "shrunk_epochs", self.shrunk_epochs, f"below {self.epochs}")
         architecture = ARCHITECTURES[self.network]
         fits = not self.shrunk_epochs or (
             self.shrunk_side < architecture.size and architecture.side_of_features(self.shrunk_side) >= 1
         )
-        require(fits, "shrunk_side", self.shrunk_side, f"fewer pixels than {self.network} takes, and enough for its blocks")
+        allowed = f"fewer pixels than the {architecture.size} of {self.network}, and enough for its blocks"
+        require(fits, "shrunk_side", self.shrunk_side, allowed)
         late = f"below {self.epochs}, the epochs of the run, or no loss but the adversarial one"
         require(self.loss == "none" or self.certified_from < self.epochs, "certified_from", self.certified_from, late)
 

@@ -47,7 +47,8 @@ def _batches(images: ImageSet) -> Iterator[ImageSet]:
 def _correct(network: ResNet, images: ImageSet, pixels: Pixels, eps: float | None, side: int) -> int:
     """How many of `images` are classified correctly, after an attack of radius `eps` where there is one."""
     device = next(network.parameters()).device
-    levels, labels = shrunk(torch.from_numpy(images.pixels).to(device), side), torch.from_numpy(images.labels).to(device)
+    levels, labels = torch.from_numpy(images.pixels).to(device), torch.from_numpy(images.labels).to(device)
+    levels = shrunk(levels, side)
     points = pixels.to_network(levels)
     if eps is not None:
         points = perturb(network, points, *pixels.box(levels, eps), labels, STEPS, 0.5)

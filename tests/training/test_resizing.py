@@ -137,11 +137,14 @@ def test_shrunk_epochs_change_what_is_learned_and_defaults_change_no_name(tmp_pa
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"shrunk_epochs": 3, "shrunk_side": 6}, "shrunk_epochs: 3, expected below 3"),
-        ({"shrunk_epochs": 1}, "shrunk_side: 0, expected "),
-        ({"shrunk_epochs": 1, "shrunk_side": 8}, "shrunk_side: 8, expected fewer pixels than toy takes"),
-        ({"shrunk_epochs": -1}, "shrunk_epochs: -1, expected a whole number"),
-        ({"shrunk_epochs": 1, "shrunk_side": 6.5}, "shrunk_side: 6.5, expected a whole number"),
+        ({"shrunk_epochs": 3, "shrunk_side": 6}, "shrunk_epochs: found 3; allowed: below 3."),
+        (
+            {"shrunk_epochs": 1},
+            "shrunk_side: found 0; allowed: fewer pixels than the 8 of toy, and enough for its blocks.",
+        ),
+        ({"shrunk_epochs": 1, "shrunk_side": 8}, "shrunk_side: found 8; allowed: fewer pixels"),
+        ({"shrunk_epochs": -1}, "shrunk_epochs: found -1; allowed: a whole number"),
+        ({"shrunk_epochs": 1, "shrunk_side": 6.5}, "shrunk_side: found 6.5; allowed: a whole number"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(changes, message):
@@ -154,5 +157,5 @@ def test_images_that_vanish_in_the_blocks_are_refused(monkeypatch):
     deep = dataclasses.replace(TOY, name="deep", stem=(4, 2, 0))
     monkeypatch.setitem(architectures.ARCHITECTURES, "deep", deep)
     assert deep.side_of_features(2) < 1
-    with pytest.raises(ParameterError, match="shrunk_side: 2"):
+    with pytest.raises(ParameterError, match="shrunk_side: found 2"):
         toy_config(network="deep", shrunk_epochs=1, shrunk_side=2)
