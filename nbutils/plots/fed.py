@@ -49,9 +49,11 @@ def fed_view(fed: Fed, count: int = 6) -> FedView:
     change = (fed.points[kept] - fed.pixels[kept]) * 255
     largest = float(np.abs(change).max())
     span = largest or 1.0
+    side = fed.pixels.shape[-1]
+    shrunk = "" if side == images.levels.shape[-1] else f",\n{side} x {side} pixels"
     rows = (
         ("image", images.levels),
-        (f"augmented\n({config.augment})", fed.pixels[kept]),
+        (f"augmented\n({config.augment}{shrunk})", fed.pixels[kept]),
         ("adversarial\npoint", np.clip(fed.points[kept], 0, 1)),
         (f"difference\n{TIMES} {127.5 / span:.0f}", np.clip(0.5 + change / (2 * span), 0, 1)),
     )

@@ -9,7 +9,7 @@ import torch
 
 from ..core import PUBLISHED_EPS, Settings, check_eps, require
 from ..networks import ARCHITECTURES
-from .losses import LOSSES
+from .losses import LOSSES, NEEDS_LIRPA
 
 AUGMENTATIONS = ("none", "crop-flip", "crop-flip-cutout")
 INITS = ("default", "certified")
@@ -92,6 +92,9 @@ class TrainConfig(Settings):
         )
         allowed = f"fewer pixels than the {architecture.size} of {self.network}, and enough for its blocks"
         require(fits, "shrunk_side", self.shrunk_side, allowed)
+        whole = self.loss == "none" or LOSSES[self.loss].bounds not in NEEDS_LIRPA
+        allowed = f"{self.shrunk_epochs}, the shrunk_epochs, or more: the bounds of {self.loss} need whole images"
+        require(whole or self.certified_from >= self.shrunk_epochs, "certified_from", self.certified_from, allowed)
         late = f"below {self.epochs}, the epochs of the run, or no loss but the adversarial one"
         require(self.loss == "none" or self.certified_from < self.epochs, "certified_from", self.certified_from, late)
 

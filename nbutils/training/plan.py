@@ -64,12 +64,14 @@ class Plan:
     start: Path | None
     teachers: tuple[Path, ...]
     device: torch.device
+    new_head: bool = False  # of `start` all but the linear layers
 
     def describe(self) -> str:
         """What is trained on what, from where on, and where it is written, as plain text."""
         done = self.log().epochs
         state = f"{done} of {self.config.epochs} epochs done" if done else "new"
-        begun = "weights drawn from the seed" if self.start is None else f"weights of {self.start}"
+        part = ", all but the linear layers" if self.new_head else ""
+        begun = "weights drawn from the seed" if self.start is None else f"weights of {self.start}{part}"
         asked = f"teachers  {', '.join(map(str, self.teachers))}\n" if self.teachers else ""
         count = len(self.images) - self.config.validation
         return (
@@ -93,8 +95,8 @@ class Plan:
     ) -> ResNet:
         """Begin or continue, to the last epoch; the averaged network in evaluation mode. As `loop.train`."""
         network = train(
-            self._asked, self.images, self.folder, start=self.start, teachers=self.teachers,
-            device=self.device.type, on_epoch=on_epoch, on_batch=on_batch,
+            self._asked, self.images, self.folder, start=self.start, new_head=self.new_head,
+            teachers=self.teachers, device=self.device.type, on_epoch=on_epoch, on_batch=on_batch,
         )  # fmt: skip
         return network.to(self.device)
 
@@ -110,7 +112,9 @@ class Plan:
         text += ", on CUDA" if self.device.type == "cuda" else ""  # on a CPU the weights do not depend on the device
         return export_onnx(
             network, self.target, dataset=dataset, normalization=self.images.normalization,
-            recipe=account(text, config, history, self.start, self.teachers, self.images.origin.notes),
+            recipe=account(
+                text, config, history, self.start, self.teachers, self.images.origin.notes, self.new_head
+            ),
         )  # fmt: skip
 
     @property
@@ -124,6 +128,7 @@ def plan_run(
     images: ImageSet,
     *,
     start: Path | None = None,
+    new_head: bool = False,
     teachers: Sequence[Path] = (),
     folder: Path | None = None,
     export: Path | None = None,
@@ -135,6 +140,7 @@ def plan_run(
         config: its settings.
         images: what it is trained on.
         start: checkpoint or ONNX file that it begins with.
+        new_head: take all but the linear layers of `start`, see `first_weights`.
         teachers: ONNX files behind its soft labels.
         folder: of the run; None names one in `runs/train` after network, settings, images and first weights.
         export: folder of the ONNX file; None is `onnx` in the run's folder.
@@ -152,7 +158,8 @@ def plan_run(
     Loader(split(images, config.validation, side)[0], config, torch.device("cpu"))
     missing = [str(path) for path in teachers if not path.is_file()]
     require(not missing, "TEACHERS", missing, "ONNX files that exist")
-    config, network = first_weights(config, start)
+    require(start is not None or not new_head, "NEW_HEAD", new_head, "False where START is None")
+    config, network = first_weights(config, start, new_head)
     config, _ = open_teachers(config, teachers, place.type)
     if folder is None:
         folder = root() / "runs" / "train" / f"{config.network}-{_key(config, images)}"
@@ -170,7 +177,7 @@ def plan_run(
         check_same_images(folder / LAST, checkpoint.load(folder / LAST, config)[1], TrainedOn.of(images))
     for needed in (folder, target.parent):
         check_writable(needed)
-    return Plan(config, network.to(place), images, folder, target, start, tuple(teachers), place)
+    return Plan(config, network.to(place), images, folder, target, start, tuple(teachers), place, new_head)
 
 
 def recipe_of(config: TrainConfig) -> str:

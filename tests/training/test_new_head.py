@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from nbutils.core import ImageSet, NetworkError, ParameterError, root
 from nbutils.networks import architectures
 from nbutils.networks.architectures import Stage
 from nbutils.training import CheckpointError, account, first_weights, load_network, onnx_bytes, train
+from nbutils.training.plan import plan_run
 from nbutils.training.weights import initial_network
 
 LARGER = dataclasses.replace(TOY, name="larger", size=12, hidden=5, classes=4)
@@ -90,6 +92,20 @@ def test_larger_images_train_from_convolutions_of_smaller_ones(file, tmp_path):
     runs = [load_network(tmp_path / name / "last.pt")[1] for name in ("run", "whole")]
     assert same_weights(*runs)  # stopped after an epoch and continued: the same weights
     assert not same_weights(runs[0].stem, toy_network().stem)
+
+
+def test_a_notebook_plans_trains_and_tells_it(file, tmp_path):
+    images, settings = toy_images(), toy_config(network="other", epochs=1)
+    plan = plan_run(settings, images, start=file, new_head=True, folder=tmp_path / "run")
+    assert f"weights of {file}, all but the linear layers, on " in plan.describe()
+    plan.train()
+    straight = train(settings, images, tmp_path / "straight", start=file, new_head=True, progress=False)
+    assert same_weights(load_network(tmp_path / "run/last.pt")[1], straight)
+    target = plan.export("toys", "the notebook")
+    assert ", all but the linear layers" in json.loads(target.with_suffix(".json").read_text())["recipe"]
+    with pytest.raises(ParameterError, match="NEW_HEAD: found True; allowed: False where START is None"):
+        plan_run(settings, images, new_head=True, folder=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_what_does_not_fit_is_refused(file, tmp_path):

@@ -143,6 +143,10 @@ def test_shrunk_epochs_change_what_is_learned_and_defaults_change_no_name(tmp_pa
             "shrunk_side: found 0; allowed: fewer pixels than the 8 of toy, and enough for its blocks.",
         ),
         ({"shrunk_epochs": 1, "shrunk_side": 8}, "shrunk_side: found 8; allowed: fewer pixels"),
+        (
+            {"shrunk_epochs": 1, "shrunk_side": 6, "loss": "crown-ibp"},
+            "certified_from: found 0; allowed: 1, the shrunk_epochs, or more: the bounds of crown-ibp need whole",
+        ),
         ({"shrunk_epochs": -1}, "shrunk_epochs: found -1; allowed: a whole number"),
         ({"shrunk_epochs": 1, "shrunk_side": 6.5}, "shrunk_side: found 6.5; allowed: a whole number"),
     ],
@@ -151,6 +155,13 @@ def test_sizes_that_do_not_fit_are_refused(changes, message):
     with pytest.raises(ParameterError) as error:
         toy_config(**changes)
     assert message in str(error.value)
+
+
+def test_bounds_of_auto_lirpa_begin_with_the_whole_images(tmp_path):
+    config = toy_config(loss="crown-ibp", certified_from=2, weight=0.3, box=0.1, shrunk_epochs=2, shrunk_side=6)
+    train(config, toy_images(), tmp_path, progress=False)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["certified"] > 0 for row in rows] == [False, False, True]
 
 
 def test_images_that_vanish_in_the_blocks_are_refused(monkeypatch):
