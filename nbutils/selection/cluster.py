@@ -15,7 +15,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -90,21 +90,33 @@ def dask_engine(workers: int | None = None, scheduler: str | None = None) -> Ite
     if scheduler is None:
         ok = isinstance(workers, int) and not isinstance(workers, bool) and 1 <= workers <= 1024
         require(ok, "workers", workers, "a whole number of processes, 1 to 1024")
-        with dask.config.set({_ENVIRONMENT: dict.fromkeys(_ONE_THREAD, 1)}):
-            cluster = LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                memory_limit=None,  # the bounds keep below `memory_gb` by themselves
-                dashboard_address=None,
-                silence_logs=logging.CRITICAL,
-            )
-        with cluster, Client(cluster, set_as_default=False) as client:
+        with _processes(workers) as cluster, Client(cluster, set_as_default=False) as client:
             client.register_plugin(_LeaveInterruptsToParent())
             yield _Engine(client)
     else:
         with _connect(scheduler) as client:
             yield _Engine(client)
+
+
+@contextmanager
+def _processes(workers: int | None) -> Iterator[LocalCluster]:
+    """Worker processes of one thread each, closed at the end whatever happens."""
+    with dask.config.set({_ENVIRONMENT: dict.fromkeys(_ONE_THREAD, 1)}):
+        cluster = LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=None,  # the bounds keep below `memory_gb` by themselves
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        )
+    try:
+        yield cluster
+    finally:
+        # on a busy machine a worker needs more than Dask's four seconds to end; then it is killed, and Dask, whose time
+        # is over, reports that it did not see it die. All verdicts are here by then
+        with suppress(TimeoutError):
+            cluster.close()
 
 
 def _connect(scheduler: str) -> Client:

@@ -17,7 +17,9 @@ STEPS = 5  # PGD steps of that attack, half the radius each
 BATCH = 100  # several times faster than 500 on a CPU, whose caches the activations leave
 
 
-def validate(network: ResNet, images: ImageSet, pixels: Pixels, eps: float, side: int) -> dict[str, float]:
+def validate(
+    network: ResNet, images: ImageSet, pixels: Pixels, eps: float, side: int | None = None
+) -> dict[str, float]:
     """Clean accuracy of `images` and PGD accuracy of some of them, in %; nothing where there are none.
 
     Args:
@@ -25,12 +27,13 @@ def validate(network: ResNet, images: ImageSet, pixels: Pixels, eps: float, side
         images: set aside from training.
         pixels: the way into network input space.
         eps: radius of the attack, pixel units.
-        side: height and width to which images are shrunk, if they are larger.
+        side: height and width to which images are shrunk; None leaves them as they are.
     """
     if not len(images):
         return {}
     rows = [number * len(images) // ATTACKED for number in range(ATTACKED)] if len(images) > ATTACKED else None
     some = images if rows is None else images.take(rows)
+    side = images.levels.shape[-1] if side is None else side
     with reading(network, side):
         clean = sum(_correct(network, part, pixels, None, side) for part in _batches(images))
         attacked = sum(_correct(network, part, pixels, eps, side) for part in _batches(some))

@@ -186,3 +186,20 @@ def test_something_else_that_listens_is_told_apart_from_a_scheduler():
 def test_a_malformed_address_is_refused_at_once(address):
     with pytest.raises(ParameterError, match="scheduler: found .*as tcp://host:8786"):
         cluster._connect(address)
+
+
+def test_workers_that_end_slowly_do_not_spoil_what_they_computed(tiny_resnet, images, expected, monkeypatch):
+    closed = []
+
+    def slowly(self, close=cluster.LocalCluster.close):
+        close(self)
+        closed.append(self)
+        raise TimeoutError  # as Dask does where it had to kill a worker and did not see it die in time
+
+    monkeypatch.setattr(cluster.LocalCluster, "close", slowly)
+    with dask_engine(workers=1) as engine:
+        assert bare(run_funnel(tiny_resnet, images, CONFIG, engine=engine, progress=False)) == expected
+    assert len(closed) == 1
+    with pytest.raises(TimeoutError, match="of the caller"), dask_engine(workers=1):
+        raise TimeoutError("of the caller")
+    assert len(closed) == 2
