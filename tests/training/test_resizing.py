@@ -89,7 +89,7 @@ def test_the_network_is_whole_again_after_an_error():
     assert network(torch.zeros(2, 3, 8, 8)).shape == (2, 3)
 
 
-def test_epochs_have_their_sizes(monkeypatch):
+def test_epochs_have_their_sizes():
     config = toy_config(shrunk_epochs=2, shrunk_side=6)
     images = toy_images()
     loader = Loader(images, config, CPU)
