@@ -32,6 +32,11 @@ def _short() -> dict[str, Any]:
     return {"layout": _wide(136), "style": {"description_width": "56px"}}
 
 
+def _shrinking() -> dict[str, Any]:
+    """Of a list in the left column, which is narrow where a file browser stands beside the notebook."""
+    return {"layout": w.Layout(width="160px", flex="0 1 auto", min_width="0"), "style": {"description_width": "46px"}}
+
+
 class Controls:
     """Every widget of the explorer; `widget` holds them all."""
 
@@ -41,9 +46,10 @@ class Controls:
         self.network = w.Dropdown(options=names, value=desk.network, description="network", layout=_wide(260))
         self.path = w.Text(placeholder="or the path of an .onnx file", continuous_update=False, layout=_wide(200))
         self.compare = w.Dropdown(options=["none", *names], description="compare", layout=_wide(260))
-        self.status = w.Dropdown(options=["all", *STATUSES], description="status", layout=_wide(180))
-        self.find = w.Text(placeholder="find a class", layout=_wide(110), continuous_update=False)
-        self.sort = w.Dropdown(options=["index", "margin", "hardness"], description="sort by", layout=_wide(180))
+        self.status = w.Dropdown(options=["all", *STATUSES], description="status", **_shrinking())
+        self.find = w.Text(placeholder="find a class", layout=w.Layout(flex="1 1 0%", min_width="0"))
+        self.find.continuous_update = False
+        self.sort = w.Dropdown(options=["index", "margin", "hardness"], description="sort by", **_shrinking())
         self.eps = w.FloatSlider(value=desk.eps_255, min=0.05, max=4, step=0.05, description="1/255", layout=_wide(276))
         self.eps.continuous_update = False
         self.steps = w.BoundedIntText(value=desk.steps, min=1, max=1000, description="steps", **_short())
@@ -67,7 +73,7 @@ class Controls:
         p["radius"].height = p["trajectories"].height = 330
         left = w.VBox(
             [w.HBox([self.status, self.find]), self.sort, p["strip"], b["settle"]],
-            layout=w.Layout(flex="0 1 352px", min_width="190px", overflow="hidden"),
+            layout=w.Layout(flex="1 1 272px", max_width="352px", overflow="hidden"),
         )
         pair = w.HBox([p["trajectories"], p["radius"]])
         pair.add_class("nb-pair")
@@ -77,7 +83,7 @@ class Controls:
             "All": w.VBox([p["ladder"], pair]),
         }  # fmt: skip
         pages = [self.pages[name] for name in TABS]
-        self.tabs = w.Tab(pages, titles=TABS, layout=w.Layout(flex="1 1 0%", min_width="360px"))
+        self.tabs = w.Tab(pages, titles=TABS, layout=w.Layout(flex="1 1 360px", min_width="0"))
         self.pages["All"].add_class("nb-all")
         wrap = w.Layout(flex_flow="row wrap")
         right = w.VBox(
@@ -85,11 +91,12 @@ class Controls:
              w.HBox([b["attack"], b["curve"], b["cancel"]], layout=wrap),
              w.HBox([self.method, b["bound"]], layout=wrap),
              self.auto, self.progress],
-            layout=w.Layout(width="306px", flex="0 0 auto", padding="0 0 0 8px", overflow="hidden"),
+            layout=w.Layout(width="306px", flex="0 1 auto", padding="0 0 0 8px", overflow="hidden"),
         )  # fmt: skip
         row = [self.basket, b["basket"], b["preview"], b["export"], self.as_code, self.show_log]
-        top = w.HBox([w.HTML("<b>nbutils explorer</b>"), self.network, self.path, self.compare])
-        middle = w.HBox([left, self.tabs, right], layout=w.Layout(align_items="flex-start"))
-        whole = w.VBox([top, middle, w.VBox([w.HBox(row), self.text, self.log])])
+        top = w.HBox([w.HTML("<b>nbutils explorer</b>"), self.network, self.path, self.compare], layout=wrap)
+        # in a narrow window the right column goes below the others
+        middle = w.HBox([left, self.tabs, right], layout=w.Layout(align_items="flex-start", flex_flow="row wrap"))
+        whole = w.VBox([top, middle, w.VBox([w.HBox(row, layout=wrap), self.text, self.log])])
         whole.add_class("nb-explorer")
         return whole

@@ -47,6 +47,10 @@ def test_everything_a_hand_can_do(page, tmp_path):
     page.until("the strip", "return document.querySelectorAll('.nb-tile').length === 20")
     page.until("bounds of the first image", "return document.querySelectorAll('[data-method=crown-ibp]').length > 0")
 
+    for width in (1100, 1400):  # with the file browser open, which takes 290 pixels of it
+        page.browser.set_window_size(width, 900)
+        page.until(f"nothing cut off at {width} pixels", f"{ROLLING}.length === 0")
+
     page.click("[data-row='17']")
     page.until("the image clicked", "return document.body.textContent.includes('image 17:')")
     page.keys(".nb-strip", "\ue014")  # arrow to the right
@@ -109,6 +113,14 @@ def test_everything_a_hand_can_do(page, tmp_path):
         60,
     )
     assert page.errors() == []
+
+
+ROLLING = (
+    "return [...document.querySelectorAll('.nb-explorer, .nb-explorer *')]"
+    ".filter(e => e.getBoundingClientRect().width > 0 && /auto|scroll/.test(getComputedStyle(e).overflowX))"
+    ".filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.className)"
+)
+"""What of the explorer has to be rolled sideways to be seen."""
 
 
 PICK = (
