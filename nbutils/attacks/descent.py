@@ -37,7 +37,7 @@ class Batch:
 
     @classmethod
     def of(cls, box: Box, labels: np.ndarray, ids: Sequence[str], device: torch.device) -> Batch:
-        """The batch of some images on `device`; arguments as those of `attack`."""
+        """The batch of some images on `device`; arguments as those of `pgd.run_attack`."""
         lower, upper, truth = (torch.from_numpy(a).to(device)[:, None] for a in (box.lower, box.upper, labels))
         return cls(box, tuple(ids), lower, upper, truth)
 

@@ -2,7 +2,7 @@
 
 It looks for counterexamples that PGD on the smallest margin leaves behind (three published TinyImageNet instances
 are of that kind, VNN-COMP 2022). Libraries of such attacks expect pixels in [0, 1] and one radius; here boxes are
-element-wise and in network input space, so APGD is written down from its paper, on the loop of `attack`.
+element-wise and in network input space, so APGD is written down from its paper, on the loop of `pgd.trace`.
 
 Source: Croce & Hein, Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
 attacks, ICML 2020 (APGD: algorithm 1; DLR: equations 6 and 7).

@@ -253,8 +253,9 @@ def write_in_place(
 ) -> list[str]:
     """VNN-COMP's contract: `instances.csv` and `vnnlib/` at the root of the checkout, `onnx/` as it stands.
 
-    Replaces what an earlier call wrote and nothing else (see `swap`). The manifest, `vnnlib/manifest.json`, leaves out
-    the versions of this machine's packages: they have no part in the bytes; each selection says those it was made with.
+    Replaces what an earlier call wrote and nothing else (see `replaced_files`). The manifest, `vnnlib/manifest.json`,
+    leaves out the versions of this machine's packages: they have no part in the bytes; each selection says those it was
+    made with.
 
     Returns:
         Relative paths of the files, sorted, the manifest left out.

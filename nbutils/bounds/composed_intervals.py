@@ -41,7 +41,7 @@ class ComposedIntervals:
     def __init__(self, module: nn.Module) -> None:
         """
         Args:
-            module: the network with batch norms folded (`twins.folded`); anything but a graph has no layers here.
+            module: the network with batch norms folded (`fast_twin.folded`); anything but a graph has no layers here.
         """
         self.graph = ReluGraph(module)
         self._paths = {node: self._paths_to(node) for node in self.graph.relus}

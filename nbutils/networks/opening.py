@@ -67,8 +67,8 @@ class Network:
         """Logits of the twin, [N, K] on `device`, for `x` float32 [N, C, H, W]; gradients flow to `x`.
 
         On the CPU neither a row's logits nor its gradient depend, to the bit, on the batch it stands in: batches
-        are filled up to a multiple of `twins.ROWS` (measured with MKL, 1 to 32 threads), and linear layers take
-        `twins.LINEAR_ROWS` at once. `module` itself does not do this.
+        are filled up to a multiple of `fast_twin.ROWS` (measured with MKL, 1 to 32 threads), and linear layers take
+        `fast_twin.LINEAR_ROWS` at once. `module` itself does not do this.
         """
         missing = -len(x) % ROWS
         filled = torch.cat([x, x[-1:].detach().expand(missing, -1, -1, -1)]) if missing else x

@@ -1,6 +1,7 @@
 """The published benchmark written again: images by list or by property file, names as published, bytes as published.
 
-`published_lists` says what was drawn; here its images are found, its properties made anew and its exports prepared.
+`core.published_numbers` says what was drawn; here its images are found, its properties made anew and its exports
+prepared.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ from ..networks import Network, normalization_of
 
 QUICK_STEPS, QUICK_RESTARTS = 10, 4
 """Size of the quick attack: on 1,000 test images of CIFAR100_resnet_small all 130 attacked ones fell to it. Fewer
-restarts are not cheaper, rows are computed in fours (`twins.ROWS`)."""
+restarts are not cheaper, rows are computed in fours (`fast_twin.ROWS`)."""
 
 LAST = " last layer"
 """Ending of a method's name that tightens the last nonlinear layer alone, see `bounds.margin_bounds`."""

@@ -20,7 +20,7 @@ Step = Callable[..., Verdict]
 """`step(network, *job)`: the verdict of one image. A function of a module, so that workers can be sent its name."""
 
 Engine = Callable[[Network, Step, Iterable[tuple[Any, ...]]], Iterable[Verdict]]
-"""Runs a step on every job, in any order: `here`, or the engine of `scale.dask_engine`."""
+"""Runs a step on every job, in any order: `here`, or the engine of `cluster.dask_engine`."""
 
 
 def here(network: Network, step: Step, jobs: Iterable[tuple[Any, ...]]) -> Iterator[Verdict]:

@@ -1,4 +1,4 @@
-"""Adversarial and certified training of the networks in `resnets`, and their way into an ONNX file."""
+"""Adversarial and certified training of the networks in `networks.architectures`, and their way into an ONNX file."""
 
 import lazy_loader
 

@@ -42,7 +42,7 @@ class BoxFit:
 
 @dataclass(frozen=True, eq=False)
 class _Traced:
-    """A network of `resnets` as `bounds` wants it."""
+    """A network of `networks.architectures` as `bounds` wants it."""
 
     name: str
     module: torch.nn.Module

@@ -1,4 +1,4 @@
-"""CROWN for one row an image, through the plain networks of `resnets`, differentiable.
+"""CROWN for one row an image, through the plain networks of `networks.architectures`, differentiable.
 
 The loss `crown-row` asks what CROWN proves in the whole eps-box, at the price of a few passes. CROWN proper bounds the
 input of every ReLU by rows of its own; here those bounds are intervals of a smaller box, so that far fewer neurons are

@@ -1,4 +1,4 @@
-"""Interval bound propagation through the plain networks of `resnets`, differentiable and cheap.
+"""Interval bound propagation through the plain networks of `networks.architectures`, differentiable and cheap.
 
 A box travels as centre and radius: y = W c + b, s = |W| r. Batch normalisation is folded into the convolution before
 it, with whatever statistics the caller names. Source: IBP, Gowal et al. 2018 (arXiv 1810.12715).

@@ -1,4 +1,4 @@
-"""The weights of an ONNX file as a network of `resnets`: the way back from `onnx_export`.
+"""The weights of an ONNX file as a network of `networks.architectures`: the way back from `onnx_export`.
 
 Names in the file do not matter: the graph is followed from its input along our architecture, every operator and every
 shape is held against it, and the result is compared with onnxruntime.
@@ -29,7 +29,7 @@ def is_onnx(path: Path) -> bool:
 
 
 def import_onnx(path: Path, architecture: str) -> ResNet:
-    """The network of `architecture`, one of `resnets`, with the weights of the ONNX file `path`, in evaluation mode.
+    """The network of `architecture` with the weights of the ONNX file `path`, in evaluation mode.
 
     Batch norms have to be nodes of the file, as `export_onnx` and the published files have them.
 

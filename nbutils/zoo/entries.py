@@ -1,7 +1,7 @@
 """The networks beside what was published of them: read off ONNX files and their cards, without running anything.
 
 Nothing here imports torch, so that a table of all networks costs a moment. Accuracies are those of
-`figures.ACCURACIES`, in per cent; published ones are about all 10,000 test images at radius 1/255.
+`card_figures.ACCURACIES`, in per cent; published ones are about all 10,000 test images at radius 1/255.
 
 Source: README of `Lucas110550/CIFAR100_TinyImageNet_ResNet`, VNN-COMP 2022. Parameter counts are not in it: they are
 those of its ONNX files.
@@ -46,7 +46,7 @@ class Published:
     pgd: float
 
     def accuracy(self, name: str) -> float | None:
-        """The published figure `name`, one of `figures.ACCURACIES`; None where none was published."""
+        """The published figure `name`, one of `card_figures.ACCURACIES`; None where none was published."""
         return {CLEAN: self.clean, PGD: self.pgd, CROWN: self.crown}.get(name)
 
     @property
