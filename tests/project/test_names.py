@@ -16,9 +16,11 @@ ANSWERS = {"unsat"}  # of a solver
 
 @cache
 def known(path: Path) -> frozenset[str]:
-    """Names that the code of a module has, and the words of its short texts (choices, keys of files)."""
+    """Names that the code of a module has, and the words of its texts (choices, keys, messages) but for docstrings."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    docstrings = [node.value for node in nodes if isinstance(node, ast.Expr)]
+    for node in nodes:
         if isinstance(node, ast.Name):
             found.add(node.id)
         elif isinstance(node, ast.Attribute):
@@ -29,7 +31,7 @@ def known(path: Path) -> frozenset[str]:
             found.add(node.arg or "")
         elif isinstance(node, ast.alias):
             found |= {*node.name.split("."), node.asname or ""}
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "`" not in node.value:
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in docstrings:
             found |= set(re.findall(r"\w+", node.value))
     return frozenset(found)
 
