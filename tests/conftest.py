@@ -23,6 +23,7 @@ from nbutils.networks import Network, open_network
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist's own hook, which reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With `-n 2 --dist loadgroup` a file stays in one run, as its fixtures do, and only one browser is open."""
     for item in items:
