@@ -26,9 +26,10 @@ from ..core import (
     eps_from_255,
     require,
 )
-from ..networks import Network, list_networks, open_network
+from ..networks import Network
 from ..selection import Ledger, run_key
 from .basket import Basket
+from .opened import OpenedNetworks
 from .session import Session
 
 TIMEOUT = 200.0
@@ -61,8 +62,7 @@ class Desk:
             device: of networks that are opened here.
             session: of this network, images and settings, see `holding`.
         """
-        self._device = device
-        self._networks: dict[str, Network] = {}
+        self._networks = OpenedNetworks(device)
         self._sessions: dict[tuple[str, str], Session] = {}
         self.curves: dict[tuple[str, str, str], RadiusCurve] = {}
         self.planes: dict[tuple[str, str, str], Slice] = {}
@@ -70,7 +70,7 @@ class Desk:
         self._base = SelectionConfig() if session is None else session.config
         self.images = images
         self.eps_255, self.steps, self.restarts, self.seed = eps_255, steps, restarts, seed
-        self.network = self._opened(network)
+        self.network = self._networks.open(network)
         self.compare: str | None = None
         self.row = 0
         self.follow: int | None = None  # rival followed in every view
@@ -134,35 +134,28 @@ class Desk:
 
     def set_network(self, network: str) -> None:
         """Look through another network, named or by path."""
-        known = set(self._networks)
-        name = self._opened(network)
-        try:
-            Session(self._networks[name], self.images, self.config)  # refuses images that do not fit
-        except WorkbenchError:
-            if name not in known:
-                del self._networks[name]
-            raise
-        self.network = name
-        if self.compare == name:
+        self.network = self._fitting(network)
+        if self.compare == self.network:
             self.compare = None
 
     def set_compare(self, network: str | None) -> None:
-        """Hold a second network beside the first; None takes it away."""
-        self.compare = None if network in (None, "", self.network) else self._opened(network)
+        """Hold a second network, named or by path, beside the first; None takes it away."""
+        name = self._fitting(network) if network else self.network
+        self.compare = None if name == self.network else name
 
     def names(self) -> list[str]:
         """Networks in onnx/, and those opened by path; one that does not fit the images is refused when it is taken."""
-        return list(dict.fromkeys([self.network, *list_networks(), *self._networks]))
+        return list(dict.fromkeys([self.network, *self._networks.names()]))
 
-    def _opened(self, network: str | Network) -> str:
-        if isinstance(network, Network):
-            self._networks[network.name] = network
-            return network.name
-        if network not in self._networks:
-            opened = open_network(network, device=self._device)
-            self._networks[opened.name] = opened
-            return opened.name
-        return network
+    def _fitting(self, network: str) -> str:
+        """The name of a network that is opened where it is not yet; one that does not fit the images is let go."""
+        name = self._networks.open(network)
+        try:
+            self.session(name)
+        except WorkbenchError:
+            self._networks.forget(name)  # one that was looked at before fits
+            raise
+        return name
 
     # ---- what is known
 
@@ -230,9 +223,10 @@ class Desk:
 
     def code(self) -> str:
         """The calls that repeat what is on the screen."""
+        network = self._networks.reference(self.network)
         return (
-            "from nbutils.explore import Desk, Jobs, Job\n"
-            f"desk = Desk({self.network!r}, images, eps_255={self.eps_255:g}, steps={self.steps}, "
+            "from nbutils.explore import Desk\n"
+            f"desk = Desk({network!r}, images, eps_255={self.eps_255:g}, steps={self.steps}, "
             f"restarts={self.restarts}, seed={self.seed})\n"
             f"desk.choose({self.row})\n"
             "trace = desk.session().trace(desk.row)\n"
@@ -242,4 +236,4 @@ class Desk:
 
     def place(self) -> tuple[str, str, str]:
         """Network, settings and image that are looked at: the key of curves and planes."""
-        return self.network, self.config.digest, self.images.ids[self.row]
+        return self.network, self.config.digest, self.images.keys[self.row]

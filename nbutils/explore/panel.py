@@ -78,6 +78,7 @@ class Panel:
                 act(change)
             except WorkbenchError as error:
                 self._fail(error)
+                self._name_networks()
 
         return run
 
@@ -181,6 +182,12 @@ class Panel:
         if not path:
             return
         self.desk.set_network(path)
+        self._name_networks()
+        self.show()
+        self._at_once()
+
+    def _name_networks(self) -> None:
+        """Let the two lists name and choose the networks as the desk does, also after one was refused."""
         names, c = self.desk.names(), self.controls
         self._quiet = True
         try:
@@ -188,8 +195,6 @@ class Panel:
             c.compare.options, c.compare.value = ["none", *names], self.desk.compare or "none"
         finally:
             self._quiet = False
-        self.show()
-        self._at_once()
 
     def _hold_beside(self, name: str) -> None:
         self.desk.set_compare(None if name == "none" else name)

@@ -60,7 +60,7 @@ class Session(traitlets.HasTraits):
         self.network, self.images, self.config = network, images, config
         self.verdicts: list[Verdict] = []
         self._natural: list[Margins] = []  # one, once it is computed; shared with sessions at other settings
-        self._traces: dict[str, AttackTrace] = {}
+        self._traces: dict[str, AttackTrace] = {}  # by key: equal images may have two labels
         self._bounds: dict[tuple[str, str], MarginBounds] = {}
         super().__init__(method=config.bounds.method)
 
@@ -123,23 +123,22 @@ class Session(traitlets.HasTraits):
     def trace(self, row: int | None = None) -> AttackTrace:
         """PGD on one image with every iterate kept and no early stop, so that whole trajectories can be drawn."""
         row = self.row if row is None else row
-        key = self.images.ids[row]
+        key = self.images.keys[row]
         if key not in self._traces:
             config = replace(self.config.attack, early_stop=False)
-            self._traces[key] = run_attack(
-                self.network, self.box_of(row), self.images.labels[[row]], (key,), config, keep_paths=True
-            )
+            label, name = self.images.labels[[row]], self.images.ids[row]
+            self._traces[key] = run_attack(self.network, self.box_of(row), label, (name,), config, keep_paths=True)
         return self._traces[key]
 
     def known_trace(self, row: int) -> AttackTrace | None:
         """The trace of one image, if it was computed."""
-        return self._traces.get(self.images.ids[row])
+        return self._traces.get(self.images.keys[row])
 
     def bounds(self, row: int | None = None, method: str | None = None) -> MarginBounds:
         """Lower bounds of one image's margins by `method` (the session's by default), layers included."""
         row = self.row if row is None else row
         method = method or self.method
-        key = (self.images.ids[row], method)
+        key = (self.images.keys[row], method)
         if key not in self._bounds:
             config = self.config.bounds.by(method)
             self._bounds[key] = margin_bounds(
@@ -149,7 +148,7 @@ class Session(traitlets.HasTraits):
 
     def keep(self, row: int, *, trace: AttackTrace | None = None, bounds: MarginBounds | None = None) -> None:
         """Keep what was computed elsewhere of the image at `row`, as `trace` and `bounds` would compute it."""
-        key = self.images.ids[row]
+        key = self.images.keys[row]
         if trace is not None:
             self._traces[key] = trace
         if bounds is not None:
@@ -157,7 +156,7 @@ class Session(traitlets.HasTraits):
 
     def known_bounds(self, row: int) -> list[MarginBounds]:
         """Bounds of one image computed so far, cheapest method first."""
-        return [self._bounds[key] for m in METHODS if (key := (self.images.ids[row], m)) in self._bounds]
+        return [self._bounds[key] for m in METHODS if (key := (self.images.keys[row], m)) in self._bounds]
 
     def run_funnel(self, *, ledger: Ledger | None = None, progress: bool = True) -> list[Verdict]:
         """Settle every image and keep the verdicts; a choice made before is dropped."""

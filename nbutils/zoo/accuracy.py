@@ -170,24 +170,27 @@ def evaluate(
             def bounded(method: str, image: ImageSet = image, box: Box = box) -> float:
                 return float(margin_bounds(network, box, image.labels, settings[method]).smallest[0])
 
-            if log.value(image.ids[0], steps["clean"], natural) <= 0:
+            if log.value(image.keys[0], steps["clean"], natural) <= 0:
                 continue
-            if log.value(image.ids[0], steps["pgd"], attacked) <= 0:
+            if log.value(image.keys[0], steps["pgd"], attacked) <= 0:
                 continue
             for method in methods:
-                log.value(image.ids[0], steps[method], lambda method=method, f=bounded: f(method))
+                log.value(image.keys[0], steps[method], lambda method=method, f=bounded: f(method))
     counts = {"clean": 0, "pgd": 0} | dict.fromkeys(methods, 0)
-    for image_id in images.ids:
+    for key in images.keys:
         for name, step in steps.items():
             threshold = 0.0 if name in ("clean", "pgd") else bounds.tolerance
-            counts[name] += log.margins.get((image_id, step), -math.inf) > threshold
+            counts[name] += log.margins.get((key, step), -math.inf) > threshold
     seconds = {name: log.mean_seconds(step) for name, step in steps.items()}
     shares = {name: Share(count, len(images)) for name, count in counts.items()}
     return Evaluation(network.name, images.source, eps, shares, seconds, attack)
 
 
 class _Record:
-    """Margins by (image, step), kept in memory and, line by line, in a file."""
+    """Margins by (key of an image, step), kept in memory and, line by line, in a file.
+
+    The key has the label in it (`ImageSet.keys`): margins of equal images under two labels are not the same.
+    """
 
     def __init__(self, path: Path | None, header: dict[str, Any]) -> None:
         self.path = path
@@ -214,24 +217,23 @@ class _Record:
         if self.file is not None:
             self.file.close()
 
-    def value(self, image_id: str, step: str, measure: Any) -> float:
+    def value(self, key: str, step: str, measure: Any) -> float:
         """The margin on record, measured now where there is none."""
-        key = (image_id, step)
-        if key not in self.margins:
+        if (key, step) not in self.margins:
             began = time.perf_counter()
             margin = measure()
-            self._keep(image_id, step, margin, round(time.perf_counter() - began, 4))
+            self._keep(key, step, margin, round(time.perf_counter() - began, 4))
             if self.file is not None:
-                self._write([image_id, step, margin, self.seconds[step][-1]])
-        return self.margins[key]
+                self._write([key, step, margin, self.seconds[step][-1]])
+        return self.margins[key, step]
 
     def mean_seconds(self, step: str) -> float:
         """Mean seconds of `step` over the images it was run on; 0 where it never was."""
         spent = self.seconds.get(step, [])
         return sum(spent) / len(spent) if spent else 0.0
 
-    def _keep(self, image_id: str, step: str, margin: float, seconds: float) -> None:
-        self.margins[image_id, step] = margin
+    def _keep(self, key: str, step: str, margin: float, seconds: float) -> None:
+        self.margins[key, step] = margin
         self.seconds.setdefault(step, []).append(seconds)
 
     def _write(self, line: Any) -> None:
@@ -255,8 +257,8 @@ class _Record:
             if not whole and not header.startswith(data):  # of the first line a kill may have left a part
                 raise ValueError
             entries = [foreign_json.parse(line) for line in lines]
-            for image_id, step, margin, seconds in entries[1:]:
-                self._keep(image_id, step, float(margin), float(seconds))
+            for key, step, margin, seconds in entries[1:]:
+                self._keep(key, step, float(margin), float(seconds))
         except (ValueError, TypeError) as error:
             raise LedgerError(
                 f"{self.path}: found a line that is no measurement; allowed: a record of `evaluate`. "

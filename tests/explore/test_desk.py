@@ -9,12 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+import toys
+from onnx import numpy_helper
 
 from nbutils import load_images
 from nbutils.core import Box, ParameterError
 from nbutils.explore import Cancelled, Desk, Job, Jobs, Panel, tasks
 from nbutils.explore.picture import Picture
+from nbutils.networks import write_card
 
 
 def touch(picture: Picture, what: dict) -> None:
@@ -237,6 +241,51 @@ def test_a_network_is_opened_by_its_path(panel, tmp_path):
     assert "missing.onnx" in panel.screen.failure
     assert panel.desk.network == "mine", "what was there stays"
     assert panel.jobs.wait(60)
+
+
+def test_another_file_of_the_same_name_is_another_network(panel, tmp_path):
+    """As the published networks beside those in onnx/: results of one were shown as those of the other."""
+    original = panel.desk.session().network
+    model = onnx.load(original.path)
+    weights = next(tensor for tensor in model.graph.initializer if tensor.dims == [100])
+    weights.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights)[::-1].copy(), weights.name))
+    onnx.save(model, tmp_path / original.path.name)
+    write_card(
+        tmp_path / original.path.name, dataset="cifar100", normalization=original.normalization, recipe="by hand"
+    )
+    before = panel.desk.session().margins.values.copy()
+    panel.controls.path.value = str(tmp_path / original.path.name)
+    assert not panel.screen.failure
+    assert panel.controls.network.value == panel.desk.network == f"{original.name} (2)"
+    assert f"Desk({str(tmp_path / original.path.name)!r}, images" in panel.desk.code()
+    assert panel.desk.session().network.path == tmp_path / original.path.name
+    assert not np.allclose(panel.desk.session().margins.values, before)
+    panel.controls.compare.value = original.name
+    assert panel.jobs.wait(60)
+    assert panel.desk.session(panel.desk.compare).network is original
+    panel.controls.path.value = f"{tmp_path / original.path.name} "  # once more: nothing new
+    assert panel.desk.network == f"{original.name} (2)"
+    assert panel.jobs.wait(60)
+    panel.controls.network.value = original.name
+    assert panel.desk.compare is None
+    assert np.array_equal(panel.desk.session().margins.values, before)
+    assert f"Desk({original.name!r}, images" in panel.desk.code()
+    assert panel.jobs.wait(60)
+
+
+@pytest.mark.parametrize("which", ["network", "compare"])
+def test_a_network_that_does_not_fit_the_images_is_refused_and_not_chosen(desk, tmp_path, monkeypatch, which):
+    misfit = str(toys.two_neuron_net(tmp_path))
+    monkeypatch.setattr("nbutils.explore.opened.list_networks", lambda: ("CIFAR100_resnet_small", misfit))
+    panel = Panel(desk, out=tmp_path / "explored")
+    getattr(panel.controls, which).value = misfit
+    assert "allowed: grey ones, as two_neuron takes one channel" in panel.screen.failure
+    assert (panel.controls.network.value, panel.controls.compare.value) == ("CIFAR100_resnet_small", "none")
+    assert (desk.network, desk.compare) == ("CIFAR100_resnet_small", None)
+    panel.choose(3)
+    assert panel.jobs.wait(60)
+    assert panel.pictures["ladder"].view["data"]["methods"] == ["ibp", "crown-ibp"]
+    panel.close()
 
 
 def test_a_whole_test_set_is_not_gone_through_at_every_touch(small_network, monkeypatch):

@@ -79,6 +79,20 @@ def test_attack_and_bounds_are_computed_once(session):
     assert not np.isnan(trace.margins).any(), "whole trajectories: no early stop"
 
 
+def test_equal_images_under_two_labels_are_two_images(tiny_resnet, images):  # noqa: F811
+    label, other = int(images.labels[1]), (int(images.labels[1]) + 1) % len(images.class_names)
+    twins = replace(images.take([1, 1]), labels=np.array([label, other]), indices=np.arange(2))
+    session = Session(tiny_resnet, twins, CONFIG)
+    desk = Desk.holding(session)
+    for row in range(2):
+        desk.row = row
+        desk.curves[desk.place()] = session.radius_curve(row, (0.5, 1))
+        assert session.trace(row).rivals[0].tolist() == session.margins.rivals[row].tolist()
+        assert session.bounds(row, "ibp").rivals[0].tolist() == session.margins.rivals[row].tolist()
+        assert [bounds.rivals.shape for bounds in session.known_bounds(row)] == [(1, len(images.class_names) - 1)]
+    assert [curve.label for curve in desk.curves.values()] == [label, other]
+
+
 def test_only_open_images_can_be_chosen(settled):
     first, second, *_ = opened(settled)
     settled.toggle(second)

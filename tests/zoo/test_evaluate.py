@@ -49,6 +49,16 @@ def test_attacked_images_are_not_bounded(tmp_path, images, monkeypatch):
     assert {name: share.count for name, share in result.shares.items()} == {"clean": 1, "pgd": 0, "ibp": 0, "crown": 0}
 
 
+def test_equal_images_under_two_labels_are_two_images(two_neuron, images, tmp_path):
+    """CIFAR-100's test set holds two such pairs; the second image was counted as the first one, proved with it."""
+    twins = images.take([0, 0])
+    twins = replace(twins, labels=np.array([0, 1]), indices=np.arange(2))
+    assert twins.ids[0] == twins.ids[1]
+    for record in (None, tmp_path / "record.jsonl", tmp_path / "record.jsonl"):
+        result = evaluate(two_neuron, twins, eps=0.25, attack=QUICK, methods=METHODS, record=record)
+        assert {share.count for share in result.shares.values()} == {1}, "class 0 leads: label 1 is wrong"
+
+
 def test_record_resumes_and_grows(two_neuron, images, tmp_path, monkeypatch):
     path = tmp_path / "deep" / "record.jsonl"
     options = {"eps": 0.25, "attack": QUICK, "record": path}
