@@ -43,9 +43,10 @@ class Controls:
     def __init__(self, desk: Desk, auto: bool) -> None:
         self.pictures = {name: Picture(name) for name in PICTURES}
         names = desk.names()
-        self.network = w.Dropdown(options=names, value=desk.network, description="network", layout=_wide(260))
+        named = {"layout": _wide(284), "style": {"description_width": "64px"}}  # room for the longest name
+        self.network = w.Dropdown(options=names, value=desk.network, description="network", **named)
         self.path = w.Text(placeholder="or the path of an .onnx file", continuous_update=False, layout=_wide(200))
-        self.compare = w.Dropdown(options=["none", *names], description="compare", layout=_wide(260))
+        self.compare = w.Dropdown(options=["none", *names], description="compare", **named)
         self.status = w.Dropdown(options=["all", *STATUSES], description="status", **_shrinking())
         self.find = w.Text(placeholder="find a class", layout=w.Layout(flex="1 1 0%", min_width="0"))
         self.find.continuous_update = False

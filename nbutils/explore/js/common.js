@@ -2,6 +2,7 @@
 
 const NS = "http://www.w3.org/2000/svg";
 const BOLD = 7.8; // pixels that a letter of a title takes
+export const LETTER = 7.2; // and one of other text
 
 /** An SVG element. @param {string} tag @param {Object} attributes @param {Node[]} children */
 export function svg(tag, attributes = {}, children = []) {
@@ -24,6 +25,12 @@ export function label(x, y, text, attributes = {}) {
   const element = svg("text", { x, y, class: "nb-text", ...attributes });
   element.textContent = text;
   return element;
+}
+
+/** A text cut to so many pixels. */
+export function fitted(text, pixels) {
+  const most = Math.max(3, Math.floor(pixels / LETTER));
+  return text.length > most ? `${text.slice(0, most - 1).trimEnd()}\u2026` : text;
 }
 
 /** A title on one or two lines of a picture of this width. @returns {string[]} */

@@ -1,10 +1,11 @@
 // The margin ladder: one row a rival; circle natural, cross attacked, nested bars what each method proves.
-import { bottomAxis, heading, html, label, pick, picture, scale, signed, svg, titleLines } from "./common.js";
+import { LETTER, bottomAxis, fitted, heading, html, label, pick, picture, scale, signed, svg, titleLines } from "./common.js";
 
 /** One ladder. @param {any} model @param {any} data view of `ladder_view` @param {number[]} limits @param {string} title */
 function ladder(model, data, { width, small, room }, limits, title) {
   const words = title ? `${title}: ${data.title}` : data.title, narrow = width < 480;
-  const LEFT = Math.min(150, Math.round(0.28 * width)), RIGHT = narrow ? 26 : 84;
+  const longest = Math.max(0, ...data.rungs.map((rung) => rung.name.length));
+  const LEFT = Math.round(Math.min(0.28 * width, Math.max(150, LETTER * longest + 16))), RIGHT = narrow ? 26 : 84;
   const TOP = 18 + 16 * titleLines(words, width), rows = data.rungs.length;
   const ROW = small ? (room < 420 ? 15 : 17) : Math.max(18, Math.min(30, Math.floor(room / Math.max(rows, 1)))), height = TOP + rows * ROW + 38;
   const x = scale(limits[0], limits[1], LEFT, width - RIGHT), bottom = TOP + rows * ROW;
@@ -21,7 +22,7 @@ function ladder(model, data, { width, small, room }, limits, title) {
     const row = svg("g", { class: "nb-row", tabindex: 0, role: "button", "data-rival": rung.rival,
       "data-tip": tip.filter(Boolean).join(", "), "aria-label": `${tip.filter(Boolean).join(", ")}. ${rung.state || ""}` });
     row.append(svg("rect", { x: 0, y: y - ROW / 2, width, height: ROW, class: followed ? "nb-follow" : "nb-hit" }));
-    row.append(label(LEFT - 8, y + 4, rung.name, { "text-anchor": "end" }));
+    row.append(label(LEFT - 8, y + 4, fitted(rung.name, LEFT - 10), { "text-anchor": "end" }));
     data.methods.forEach((method, i) => {
       const look = data.look.method[method], h = ROW * look.height;
       const from = Math.max(limits[0], rung.lower[i] === null ? limits[0] : rung.lower[i]);
