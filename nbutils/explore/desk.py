@@ -112,8 +112,9 @@ class Desk:
         name = network or self.network
         key = (name, self.config.digest)
         if key not in self._sessions:
-            other = next((held for (of, _), held in self._sessions.items() if of == name), None)
-            made = Session(self._networks[name], self.images, self.config) if other is None else other.at(self.config)
+            held = [session for (of, _), session in self._sessions.items() if of == name]
+            held.sort(key=lambda session: session.config.eps != self.config.eps)  # bounds of the same radius first
+            made = held[0].at(self.config) if held else Session(self._networks[name], self.images, self.config)
             self._sessions[key] = made
         return self._sessions[key]
 
@@ -175,14 +176,12 @@ class Desk:
         """The plane through the box and PGD's best end points, where the image was attacked."""
         return self.planes.get(self.place())
 
-    def stale_radius(self) -> float | None:
-        """Another radius, 1/255, at which this image was attacked; None where it was at this one, or never."""
+    def stale(self) -> Session | None:
+        """The latest session at other settings in which this image was attacked; None where it was at these."""
         if self.trace() is not None:
             return None
-        for (name, _), session in reversed(self._sessions.items()):
-            if name == self.network and session.known_trace(self.row) is not None:
-                return session.config.eps * 255
-        return None
+        sessions = reversed(self._sessions.items())
+        return next((s for (name, _), s in sessions if name == self.network and s.known_trace(self.row)), None)
 
     def settled(self) -> dict[str, Verdict]:
         """Verdicts by image key, of the network and settings looked at."""

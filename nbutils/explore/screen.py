@@ -96,7 +96,7 @@ class Screen:
 
     def _trajectories(self) -> dict[str, Any]:
         desk = self.desk
-        trace, stale = desk.trace(), desk.stale_radius()
+        trace, stale = desk.trace(), desk.stale()
         if trace is not None:
             plane = desk.plane()
             data = views.trajectory_data(desk.partial, trace, True, desk.steps)
@@ -104,10 +104,12 @@ class Screen:
         if self.jobs.running is not None and self.jobs.running.name == "PGD" and desk.partial.size:
             return self._ready(views.trajectory_data(desk.partial, None, False, desk.steps), "", "running", "running")
         if stale is not None:
-            old = next(s for (name, _), s in reversed(desk._sessions.items())
-                       if name == desk.network and s.known_trace(desk.row) is not None)  # fmt: skip
-            data = views.trajectory_data(desk.partial, old.known_trace(desk.row), True, desk.steps)
-            return self._ready(data, "", f"This is radius {stale:.2f}/255. Press Attack for the present one.", "stale")
+            eps, attack = stale.config.eps, stale.config.attack
+            what = f"radius {eps * 255:.2f}/255"
+            if eps == desk.config.eps:
+                what = f"an attack of {attack.steps} steps and {attack.restarts} restarts, seed {attack.seed}"
+            data = views.trajectory_data(desk.partial, stale.known_trace(desk.row), True, desk.steps)
+            return self._ready(data, "", f"This is {what}. Press Attack for what is set now.", "stale")
         return self._ready(None, _WHAT["pgd"])
 
     def _radius(self) -> dict[str, Any]:

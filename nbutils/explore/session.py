@@ -97,9 +97,14 @@ class Session(traitlets.HasTraits):
         return self._natural[0]
 
     def at(self, config: SelectionConfig) -> Session:
-        """The same network and images at other settings. Margins depend on none of them and are computed once."""
+        """The same network and images at other settings.
+
+        Margins depend on none of them and are computed once; bounds do not depend on those of the attack.
+        """
         other = Session(self.network, self.images, config)
         other._natural = self._natural
+        if (config.eps, config.bounds) == (self.config.eps, self.config.bounds):
+            other._bounds = self._bounds
         return other
 
     def row_of(self, index: int) -> int:

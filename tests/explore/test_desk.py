@@ -139,6 +139,11 @@ def test_another_radius_makes_the_attack_stale_and_back_again_it_is_there(panel)
     assert (view["state"], "1.00/255" in view["message"]) == ("stale", True)
     panel.controls.eps.value = 1.0
     assert panel.pictures["trajectories"].view["state"] == "ready"
+    panel.controls.restarts.value = 2
+    view = panel.pictures["trajectories"].view
+    assert (view["state"], len(view["data"]["margins"][0])) == ("stale", 3)
+    assert view["message"].startswith("This is an attack of 8 steps and 3 restarts, seed 0. Press Attack")
+    assert panel.pictures["ladder"].view["data"]["methods"] == ["ibp", "crown-ibp"], "bounds know no restarts"
     panel.jobs.wait(60)
 
 
