@@ -100,9 +100,8 @@ def bench_bounds(
     correct = np.flatnonzero(class_margins(network.judge(box.center), images.labels).predicted == images.labels)
     hint = "Choose others, or more; --mean, --std or --pixels may be wrong"
     require(len(correct) > 0, "correctly classified images", 0, f"1 or more of {len(images)}", hint)
-    margin_bounds(
-        network, box.take(correct[:1]), images.labels[correct[:1]], replace(config, method="ibp")
-    )  # builds it
+    first = correct[:1]
+    margin_bounds(network, box.take(first), images.labels[first], replace(config, method="ibp"))  # builds the engine
     found = [
         margin_bounds(network, box.take([row]), images.labels[[row]], config)
         for row in tqdm(correct, desc=config.method, unit="image", disable=not progress)

@@ -98,9 +98,8 @@ def nearest_rows(network: ResNet, box: Box, labels: np.ndarray, size: float) -> 
         with torch.no_grad():
             logits = network(torch.from_numpy(few.center).to(device))
             margins = row_margins(network, statistics, logits, truth, ends, size)
-        margins.scatter_(
-            1, truth[:, None], torch.inf
-        )  # all others lie as far above the nearest rival's as at the centre
+        # all others lie as far above the nearest rival's as at the centre
+        margins.scatter_(1, truth[:, None], torch.inf)
         parts.append(margins.min(1).values.cpu().numpy())
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.float32)
 
@@ -118,9 +117,8 @@ def _traced(network: ResNet) -> _Traced:
     """`network` for `bounds`, which knows graphs."""
     shape = network.architecture
     module = torch.fx.symbolic_trace(network)
-    for node in list(
-        module.graph.nodes
-    ):  # a shortcut without weights: CROWN's own pass takes no layer it does not know
+    # a shortcut without weights goes: CROWN's own pass takes no layer it does not know
+    for node in list(module.graph.nodes):
         if node.op == "call_module" and isinstance(module.get_submodule(node.target), torch.nn.Identity):
             node.replace_all_uses_with(node.args[0])
             module.graph.erase_node(node)

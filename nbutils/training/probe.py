@@ -33,9 +33,7 @@ class BoxLosses:
     natural: float  # mean cross entropy at the images
     adversarial: float  # the same at their adversarial points, pulled into the eps-box: the loss of a box of radius 0
     certified: Mapping[str, np.ndarray]  # "ibp", "crown-ibp" -> float64 [M], mean upper bound of the cross entropy
-    widths: (
-        np.ndarray
-    )  # float64 [M, L+1], mean width of the input and of each ReLU's input interval, network input first
+    widths: np.ndarray  # float64 [M, L+1], mean width of the network input and of each ReLU's input interval
     unstable: np.ndarray  # float64 [M, L], share of each ReLU's inputs whose interval holds zero
 
 

@@ -35,11 +35,8 @@ def undocumented(path: Path) -> Iterator[str]:
             yield f"{path.relative_to(ROOT)}: {node.name}"
         if isinstance(node, ast.ClassDef) and not any("Protocol" in ast.unparse(base) for base in node.bases):
             for part in node.body:
-                if (
-                    not isinstance(part, kinds) or part.name.startswith("_") or part.name == "forward"
-                ):  # torch's own name
-                    continue
-                if ast.get_docstring(part) is None:
+                ours = isinstance(part, kinds) and part.name != "forward" and not part.name.startswith("_")
+                if ours and ast.get_docstring(part) is None:
                     yield f"{path.relative_to(ROOT)}: {node.name}.{part.name}"
 
 
