@@ -61,11 +61,11 @@ def fetch_file(url: str, path: Path, *, sha256: str | None, accept: Callable[[by
         ImageError: as `fetch_archive`. Nothing is left behind, and a file that stood at `path` is as it was.
     """
     with _partial_folder(url, path, "fetch the file from elsewhere") as partial_folder:
-        partial = partial_folder / "file"
-        digest = _fetch(url, partial, "SHA-256", sha256)
+        fetched = partial_folder / "file"
+        digest = _fetch(url, fetched, "SHA-256", sha256)
         if accept is not None:
-            accept(partial.read_bytes())
-        os.replace(partial, path)
+            accept(fetched.read_bytes())
+        os.replace(fetched, path)
     return digest
 
 
