@@ -180,8 +180,8 @@ class Desk:
         """The latest session at other settings in which this image was attacked; None where it was at these."""
         if self.trace() is not None:
             return None
-        sessions = reversed(self._sessions.items())
-        return next((s for (name, _), s in sessions if name == self.network and s.known_trace(self.row)), None)
+        mine = [session for (name, _), session in reversed(self._sessions.items()) if name == self.network]
+        return next((session for session in mine if session.known_trace(self.row) is not None), None)
 
     def settled(self) -> dict[str, Verdict]:
         """Verdicts by image key, of the network and settings looked at."""

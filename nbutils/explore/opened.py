@@ -54,7 +54,8 @@ class OpenedNetworks:
 
 
 def _in_onnx(network: Network) -> bool:
-    return network.path.resolve().parent == (root() / "onnx").resolve()
+    """Whether the file stands there, a link to another place included."""
+    return network.path.parent.resolve() == (root() / "onnx").resolve()
 
 
 def _alike(one: Network, other: Network) -> bool:

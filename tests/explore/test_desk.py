@@ -17,6 +17,7 @@ from onnx import numpy_helper
 from nbutils import load_images
 from nbutils.core import Box, ParameterError
 from nbutils.explore import Cancelled, Desk, Job, Jobs, Panel, tasks
+from nbutils.explore.opened import OpenedNetworks
 from nbutils.explore.picture import Picture
 from nbutils.networks import write_card
 
@@ -276,6 +277,17 @@ def test_another_file_of_the_same_name_is_another_network(panel, tmp_path):
     assert np.array_equal(panel.desk.session().margins.values, before)
     assert f"Desk({original.name!r}, images" in panel.desk.code()
     assert panel.jobs.wait(60)
+
+
+def test_a_link_in_onnx_keeps_its_name(small_network, tmp_path, monkeypatch):
+    (tmp_path / "onnx").mkdir()
+    link = tmp_path / "onnx" / small_network.path.name
+    link.symlink_to(small_network.path)
+    monkeypatch.setattr("nbutils.explore.opened.root", lambda: tmp_path)
+    monkeypatch.setattr("nbutils.explore.opened.list_networks", lambda: (small_network.name,))
+    opened = OpenedNetworks()
+    assert opened.open(replace(small_network, path=link)) == small_network.name == opened.reference(small_network.name)
+    assert opened.open(small_network) == f"{small_network.name} (2)", "its own folder is not onnx/ here"
 
 
 @pytest.mark.parametrize("which", ["network", "compare"])
