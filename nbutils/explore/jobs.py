@@ -62,7 +62,8 @@ class Jobs:
         """`changed` is called in the worker thread when a job begins or reports, and with None when none is left."""
         self._queue: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._thread = threading.Thread()  # the last one; not started before the first job
+        self._working = False  # it takes one more job before it ends; under the lock
         self._changed = changed
         self.running: Job | None = None
 
@@ -71,7 +72,8 @@ class Jobs:
         job.told = self._changed
         with self._lock:
             self._queue.put(job)
-            if self._thread is None:
+            if not self._working or not self._thread.is_alive():
+                self._working = True
                 self._thread = threading.Thread(target=self._run, name="nbutils-explorer", daemon=True)
                 self._thread.start()
         return job
@@ -87,21 +89,34 @@ class Jobs:
                 self.running.cancel()
 
     def wait(self, seconds: float = 60.0) -> bool:
-        """Wait until nothing runs or waits; False where that took longer."""
-        thread = self._thread
-        if thread is not None:
-            thread.join(seconds)
-        return self._thread is None
+        """Wait until nothing runs or waits, the last news is told and the thread is gone.
+
+        Returns:
+            False where that took longer.
+        """
+        until = time.monotonic() + seconds
+        while True:
+            with self._lock:
+                thread = self._thread
+            if thread.ident is not None:  # it was started
+                thread.join(max(0.0, until - time.monotonic()))
+            if thread.is_alive():
+                return False
+            if thread is self._thread:  # no other was started meanwhile
+                return self._queue.empty()
 
     def _run(self) -> None:
         while True:
             with self._lock:
-                if self._queue.empty():
-                    self.running = self._thread = None
-                    break
-                job = self.running = self._queue.get()
-            self._one(job)
-        self._changed(None)
+                job = self.running = None if self._queue.empty() else self._queue.get()
+            if job is not None:
+                self._one(job)
+                continue
+            self._changed(None)
+            with self._lock:
+                if self._queue.empty():  # none came while the news was told
+                    self._working = False
+                    return
 
     def _one(self, job: Job) -> None:
         began = time.perf_counter()

@@ -94,6 +94,47 @@ def test_a_failure_is_kept_and_the_next_job_runs():
     assert (first.state, type(first.error), second.state) == ("failed", ZeroDivisionError, "done")
 
 
+def test_who_waits_waits_for_the_last_news_too():
+    news = []
+
+    def tell(job):
+        if job is None:
+            time.sleep(0.3)
+            news.append("the end")
+
+    jobs = Jobs(tell)
+    jobs.start(quick("first"))
+    assert not jobs.wait(0.05)
+    assert jobs.wait(5)
+    assert news == ["the end"]
+    assert not threads()
+
+
+def test_a_job_that_comes_while_the_last_news_is_told_runs_in_the_same_thread():
+    ran = []
+
+    def tell(job):
+        if job is None and len(ran) < 3:
+            jobs.start(quick(work=lambda job: ran.append(threading.get_ident())))
+
+    jobs = Jobs(tell)
+    jobs.start(quick(work=lambda job: ran.append(threading.get_ident())))
+    assert jobs.wait(5)
+    assert len(ran) == 3
+    assert len(set(ran)) == 1
+    assert not threads()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_news_that_cannot_be_told_do_not_end_the_work_for_ever():
+    jobs, ran = Jobs(), []
+    jobs.start(Job("first", lambda job: None, lambda job: 1 / 0))
+    jobs.wait(5)
+    jobs.start(quick("second", lambda job: ran.append(job.name)))
+    assert jobs.wait(5)
+    assert ran == ["second"]
+
+
 @pytest.fixture
 def desk(small_network):
     return Desk(small_network, load_images("embedded"), steps=8, restarts=3)
