@@ -194,6 +194,8 @@ def _add_radius(
     field = F.pad(moving, (margin,) * 4)
     for rows, (top, bottom) in _groups(total.shape[2], size[0], kernel, stride, padding):
         for columns, (left, right) in _groups(total.shape[3], size[1], kernel, stride, padding):
+            if top >= bottom or left >= right:
+                continue  # these outputs read the border alone
             tall, wide = (bottom - top - 1) * path.stride + reach, (right - left - 1) * path.stride + reach
             composed = total.new_zeros(len(kernels), tall, wide, moving.shape[1])
             for i in range(top, bottom):

@@ -187,6 +187,8 @@ class Relaxed:
             )
         )
         rows, columns = (max(0, top), min(height, top + tall)), (max(0, left), min(width, left + wide))
+        if rows[0] >= rows[1] or columns[0] >= columns[1]:
+            return None  # it reads the border alone
         rows, columns = self._narrowed(source, rows, columns)
         down = _cut(rows[0] - top, top + tall - rows[1], conv.stride[0])
         side = _cut(columns[0] - left, left + wide - columns[1], conv.stride[1])

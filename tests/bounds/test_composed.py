@@ -56,6 +56,25 @@ class Straight(nn.Module):
         return self.last(self.relus[3](self.hidden(self.flatten(x))))
 
 
+class Bordered(nn.Module):
+    """Blocks read by convolutions whose paddings are as wide as their kernels, and wider."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.one = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.two, self.three = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1, padding=1)
+        self.four, self.five = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.six = nn.Conv2d(4, 4, 2, stride=2, padding=4)
+        self.relus = nn.ModuleList(nn.ReLU() for _ in range(5))
+        self.flatten, self.last = nn.Flatten(), nn.Linear(4 * 9 * 10, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.relus[0](self.stem(x))
+        x = self.relus[2](self.three(x + self.two(self.relus[1](self.one(x)))))
+        x = self.relus[4](self.six(x + self.five(self.relus[3](self.four(x)))))
+        return self.last(self.flatten(x))
+
+
 class Toy:
     """What bounds need of a network."""
 
@@ -82,7 +101,9 @@ def boxes_before(composed: ComposedIntervals, x: torch.Tensor, moving: float) ->
 
 
 @pytest.mark.parametrize("moving", [0.0, 0.1, 1.0])
-@pytest.mark.parametrize(("kind", "layer"), [(Residual, 2), (Residual, 3), (Residual, 4), (Straight, 2)])
+@pytest.mark.parametrize(
+    ("kind", "layer"), [(Residual, 2), (Residual, 3), (Residual, 4), (Straight, 2), (Bordered, 2), (Bordered, 4)]
+)
 def test_the_radius_is_the_row_sum_of_the_jacobian(kind, layer, moving):
     """An output of the affine map from the ReLUs' outputs moves by sum |d out / d source| times a source's radius."""
     torch.manual_seed(0)

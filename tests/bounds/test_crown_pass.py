@@ -37,7 +37,24 @@ class Odd(nn.Module):
         return self.last(self.relus[4](self.hidden(self.flatten(x))))
 
 
-KINDS = (Residual, Straight, Odd)
+class Framed(nn.Module):
+    """Paddings as wide as the kernels and wider: places of a layer that see the border alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.point = nn.Conv2d(3, 4, 3, stride=2, padding=4), nn.Conv2d(4, 5, 1, padding=2)
+        self.strided, self.last_one = nn.Conv2d(5, 4, 1, stride=3, padding=3), nn.Conv2d(4, 3, 2, padding=(3, 0))
+        self.relus = nn.ModuleList(nn.ReLU() for _ in range(4))
+        self.flatten, self.last = nn.Flatten(), nn.LazyLinear(4)
+        self(torch.zeros(1, *SHAPE))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv, relu in zip((self.stem, self.point, self.strided, self.last_one), self.relus, strict=True):
+            x = relu(conv(x))
+        return self.last(self.flatten(x))
+
+
+KINDS = (Residual, Straight, Odd, Framed)
 
 lirpa.library()  # its import sets the recursion limit, which hypothesis does not want to see inside a test
 
