@@ -110,7 +110,8 @@ def radius_curve(
     natural = class_margins(network.judge(box.center[:1]), labels[:1]).smallest[0]
     trace = run_attack(network, box, labels, [image_id] * len(eps), attack, watch=watch)
     lower: dict[str, np.ndarray] = {
-        config.method: margin_bounds(network, box, labels, config, watch=watch).smallest for config in bounds
+        config.method: margin_bounds(network, box, labels, config, watch=watch, only_smallest=True).smallest
+        for config in bounds
     }
     tolerance = max((config.tolerance for config in bounds), default=1e-4)
     return RadiusCurve(eps, float(natural), trace.smallest, lower, tolerance, int(label), image_id)

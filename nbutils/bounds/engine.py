@@ -19,6 +19,7 @@ import torch
 from ..core import BoundsConfig, BoundsError, Box
 from ..networks import folded
 from . import lirpa
+from .alpha_rows import raised
 from .composed_intervals import ComposedIntervals, Interval
 from .crown_pass import CrownPass, Relaxed
 from .faithful import faithful
@@ -101,7 +102,12 @@ class BoundEngine:
         return f"{' and '.join(found) or 'layer'}, computed by {lirpa.operation(self._module[name])}"
 
     def run(
-        self, box: Box, wanted: torch.Tensor, config: BoundsConfig, only_last: bool = False
+        self,
+        box: Box,
+        wanted: torch.Tensor,
+        config: BoundsConfig,
+        only_last: bool = False,
+        only_smallest: bool = False,
     ) -> tuple[torch.Tensor, dict[str, Interval]]:
         """Lower bounds [M] of `wanted` [1, M, K] @ logits over one box, and the pre-activation bounds by layer."""
         x = lirpa.bounded_input(box.center, box.lower, box.upper, self._device)
@@ -122,11 +128,12 @@ class BoundEngine:
                 hidden = self._tighten(x, box, relaxed, hidden, values, chunk, only_last)
             margins = torch.cat([self._margins(x, relaxed, hidden, rows) for rows in wanted.split(chunk, dim=1)])
         if config.method == "alpha-crown" and self._module.optimizable_activations:
-            better = [
-                lirpa.optimized_lower(self._module, x, rows, hidden, config.alpha_steps, config.alpha_lr)
-                for rows in wanted.split(chunk, dim=1)
-            ]
-            margins = torch.fmax(margins, torch.cat(better))
+
+            def optimise(rows: torch.Tensor) -> torch.Tensor:
+                settings = config.alpha_steps, config.alpha_lr
+                return lirpa.optimized_lower(self._module, x, wanted[:, rows], hidden, *settings)
+
+            margins = raised(margins, optimise, chunk, only_smallest=only_smallest)
         return margins, hidden
 
     def _relaxed(self, box: Box, numbers: dict[str, int]) -> Relaxed | None:

@@ -60,7 +60,7 @@ def add_alpha_bounds(
         assert place is not None
         images, row = place
         box = Box.around(images.pixels_of([row]), selection.normalization, selection.eps)
-        found = float(margin_bounds(network, box, np.array([verdict.label]), config).smallest[0])
+        found = float(margin_bounds(network, box, np.array([verdict.label]), config, only_smallest=True).smallest[0])
         selection = dataclasses.replace(selection, alpha={**selection.alpha, verdict.key: found})
         put_selection(path, selection)
     return selection

@@ -73,7 +73,9 @@ class _Case:
 
     def bound(self, config: BoundsConfig, only_last: bool) -> bool:
         """Compute lower bounds, keep the better ones; True once every margin is proved positive."""
-        bounds = margin_bounds(self.network, self.box, np.array([self.label]), config, only_last=only_last)
+        bounds = margin_bounds(
+            self.network, self.box, np.array([self.label]), config, only_last=only_last, only_smallest=True
+        )
         if self.trace is not None:
             refuse_unsound(bounds, self.trace, self.image_id)
         if self.bounds is None or bounds.smallest[0] > self.bounds.smallest[0]:

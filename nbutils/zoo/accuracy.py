@@ -168,7 +168,9 @@ def evaluate(
                 return float(run_attack(network, box, image.labels, image.ids, attack).smallest[0])
 
             def bounded(method: str, image: ImageSet = image, box: Box = box) -> float:
-                return float(margin_bounds(network, box, image.labels, settings[method]).smallest[0])
+                return float(
+                    margin_bounds(network, box, image.labels, settings[method], only_smallest=True).smallest[0]
+                )
 
             if log.value(image.keys[0], steps["clean"], natural) <= 0:
                 continue

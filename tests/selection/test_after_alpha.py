@@ -88,7 +88,7 @@ def test_bounds_are_those_of_the_method_and_a_second_run_adds_only_what_is_missi
     asked = []
     import nbutils.selection.after_alpha as module
 
-    monkeypatch.setattr(module, "margin_bounds", lambda *a: asked.append(1) or margin_bounds(*a))
+    monkeypatch.setattr(module, "margin_bounds", lambda *a, **k: asked.append(1) or margin_bounds(*a, **k))
     four = add_alpha_bounds(path, tiny_resnet, [IMAGES], 100, progress=False)
     assert len(asked) == 2
     assert two.alpha.items() <= four.alpha.items()
