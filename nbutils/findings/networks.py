@@ -20,7 +20,7 @@ def of_table(entries: Sequence[Entry]) -> str:
         found = [(title(name), entry.difference(name)) for name in (CLEAN, PGD, CROWN)]
         parts = [f"{name} {signed(away)}" for name, away in found if away is not None]
         if parts:
-            sentences.append(f"**{plain(entry.name)}**, in points from the published: {', '.join(parts)}.")
+            sentences.append(f"**{plain(entry.name)}**{_on(entry)}, in points from the published: {', '.join(parts)}.")
         elif entry.published is not None and any(entry.measured(name) for name in (CLEAN, PGD, CROWN)):
             sentences.append(
                 f"**{plain(entry.name)}** was measured at another radius, or with another PGD, than the published one."
@@ -32,6 +32,13 @@ def of_table(entries: Sequence[Entry]) -> str:
                 f"`python -m nbutils evaluate {entry.name} --images SOURCE --write-card` measures and notes it."
             )
     return " ".join(sentences)
+
+
+def _on(entry: Entry) -> str:
+    """How many images the entry's accuracies were measured on, where the card says it."""
+    figures = [entry.measured(name) for name in (CLEAN, PGD, CROWN)]
+    counts = sorted({figure.n for figure in figures if figure is not None and figure.n is not None})
+    return f" on {' and '.join(f'{count:,}' for count in counts)} test images" if counts else ""
 
 
 def of_zoo(entries: Sequence[Entry]) -> str:
