@@ -16,7 +16,7 @@ from ..core import ImageSet, Instance, NetworkError, SelectionConfig, SelectionE
 from ..images import DATASETS, load_images
 from ..networks import first_line, fit_images, open_network, parse, ports, read_bytes, stem
 from ..selection import Selection
-from .generation import assumed_of, find_networks, fresh_selection, recorded_selections
+from .generation import assumed_of, find_networks, fresh_selection, kept_images, recorded_selections
 
 SELECTIONS: tuple[str, ...] = ("recorded", "fresh")
 """Where verdicts come from: `vnnlib/selected`, or the funnel here and now."""
@@ -37,16 +37,24 @@ def pick_networks(names: Iterable[str]) -> dict[str, Path]:
 
 
 def load_pool(
-    source: str | None, path: Path | None, dataset: str | None, networks: Mapping[str, Path]
+    source: str | None, path: Path | None, dataset: str | None, networks: Mapping[str, Path], kind: str
 ) -> list[ImageSet]:
     """The images of one `source`; without one, of the data set that each network's card names, out of `data/`.
+
+    A recorded selection without a source takes the pixels kept beside it, and needs no data set.
+
+    Args:
+        kind: one of `SELECTIONS`.
 
     Raises:
         ParameterError: no source, and a network whose card names no data set.
         ImageError: images that are not there.
+        SelectionError: a missing or damaged recorded selection.
     """
     if source is not None:
         return [load_images(source, path=path, dataset=dataset)]
+    if kind == "recorded" and (kept := kept_images(_recorded(networks))) is not None:
+        return kept
     named = {name: open_network(file, device="cpu").card.dataset for name, file in networks.items()}
     unknown = [name for name, found in named.items() if found not in DATASETS]
     allowed = f"a card that names {' or '.join(DATASETS)}, or a source in IMAGES"

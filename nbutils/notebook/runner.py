@@ -29,6 +29,9 @@ REPORT_HIDDEN_TAG = "screen-only"
 """Cells with this tag need a front end; the HTML report leaves them out."""
 
 
+_WORDS = re.compile(r"(?P<open>\[)?[\w./-]+(,[\w./-]+)*(?(open)\])")
+
+
 def find_notebook(name: str | Path) -> Path:
     """Path of a notebook given as a path, or by its name in `notebooks/`.
 
@@ -69,6 +72,8 @@ def notebook_parameters(path: Path) -> dict[str, dict[str, Any]]:
 def parse_parameters(path: Path, pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """Values of `pairs` (name, text) as Python literals; a parameter declared `str` keeps its text.
 
+    A list of words may come without quotation marks, which a shell and `make` would take away: `A,B` or `[A,B]`.
+
     Raises:
         ParameterError: a name the notebook does not have, or text that is no literal.
     """
@@ -84,7 +89,12 @@ def parse_parameters(path: Path, pairs: Iterable[tuple[str, str]]) -> dict[str, 
         try:
             values[name] = ast.literal_eval(text)
         except (ValueError, SyntaxError):
-            raise ParameterError(f"{name}: found {text!r}; allowed: a literal of type {kind}.") from None
+            is_list = kind.removeprefix("Optional[").startswith("list")
+            if is_list and _WORDS.fullmatch(text):
+                values[name] = text.strip("[]").split(",")
+                continue
+            words = ", or words with commas between" if is_list else ""
+            raise ParameterError(f"{name}: found {text!r}; allowed: a literal of type {kind}{words}.") from None
     return values
 
 

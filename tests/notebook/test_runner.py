@@ -86,6 +86,28 @@ def test_texts_of_the_command_line_become_values(make):
         parse_parameters(path, [("EPS", "1")])
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("A_1,b/c.onnx", ["A_1", "b/c.onnx"]),
+        ("[A,B]", ["A", "B"]),
+        ("A", ["A"]),
+        ("['A', 'B']", ["A", "B"]),
+        ("[]", []),
+        ("1,2", (1, 2)),
+    ],
+)
+def test_a_list_of_words_needs_no_quotation_marks(make, text, value):
+    path = make(parameters="NAMES: list = []\nMORE: Optional[list] = None\n")
+    assert parse_parameters(path, [("NAMES", text), ("MORE", text)]) == {"NAMES": value, "MORE": value}
+
+
+@pytest.mark.parametrize("text", ["[A", "A]", "A,,B", "A B", ",", "['A'", "A,", "f(x)", ""])
+def test_what_is_no_list_of_words_is_refused(make, text):
+    with pytest.raises(ParameterError, match="NAMES: found .*; allowed: a literal of type list, or words with commas"):
+        parse_parameters(make(parameters="NAMES: list = []\n"), [("NAMES", text)])
+
+
 def test_help_of_the_parameters_is_read(make):
     found = notebook_parameters(make())
     assert {name: record["help"] for name, record in found.items()} == {

@@ -38,7 +38,7 @@ from nbutils.images import CIFAR100
 from nbutils.notebook import find_notebook, run_notebook
 from nbutils.properties import write_text
 from nbutils.published.report import replay_published
-from nbutils.selection import make_selection, write_selected
+from nbutils.selection import keep_images, make_selection, write_selected
 
 SMALL = {"STEPS": 4, "RESTARTS": 2, "METHOD": "crown-ibp"}
 
@@ -93,12 +93,26 @@ def test_images_of_another_size_are_refused(networks, images):  # noqa: F811
 
 
 def test_the_pool_is_one_source_or_the_data_sets_of_the_cards(networks):
-    (pool,) = load_pool("embedded", None, None, networks)
+    (pool,) = load_pool("embedded", None, None, networks, "fresh")
     assert len(pool) == 20
     with pytest.raises(
         ParameterError, match="data set of tiny_resnet: found None; allowed: a card that names cifar100"
     ):
-        load_pool(None, None, None, networks)
+        load_pool(None, None, None, networks, "fresh")
+
+
+def test_a_recorded_selection_brings_its_own_pixels(base, networks, tiny_resnet, images, verdicts):  # noqa: F811
+    with pytest.raises(SelectionError, match="selected/tiny_resnet.csv"):
+        load_pool(None, None, None, networks, "recorded")
+    record(base, tiny_resnet, images, verdicts)
+    with pytest.raises(ParameterError, match="data set of tiny_resnet"):
+        load_pool(None, None, None, networks, "recorded")  # no pixels beside it, and no card
+    selection = settle(networks, [], CONFIG, "recorded")["tiny_resnet"]
+    wanted = {verdict.key for verdict in selection.verdicts}
+    keep_images(base / "vnnlib" / "selected" / "tiny_resnet.npz", images, wanted)
+    (pool,) = load_pool(None, None, None, networks, "recorded")
+    assert set(pool.keys) == wanted
+    assert len(draw_instances({"tiny_resnet": selection}, networks, [pool], Draw(seed=0))) > 0
 
 
 @pytest.mark.parametrize(("mode", "attacked"), [("hard", 0), ("mixed", 1)])
