@@ -126,6 +126,7 @@ class Drawn:
 
     images: ImageSet
     verdicts: tuple[Verdict, ...]
+    levels: tuple[str, ...] = ()  # easy, middle or hard, in mode stratified
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -137,9 +138,13 @@ def drawn_by_network(instances: Iterable[Instance], pool: Sequence[ImageSet]) ->
     """What `generation.draw_instances` drew from `pool` for each network; indices are those of the selection."""
     rows = {key: (images, row) for images in pool for row, key in enumerate(images.keys)}
     groups: dict[str, list[Verdict]] = {}
+    levels: dict[str, list[str]] = {}
     for instance in instances:
         if instance.verdict is not None:
-            groups.setdefault(stem(instance.network), []).append(instance.verdict)
+            name = stem(instance.network)
+            groups.setdefault(name, []).append(instance.verdict)
+            level = instance.property.meta.get("level")
+            levels.setdefault(name, []).extend([] if level is None else [level])
     drawn = {}
     for name, verdicts in groups.items():
         home = rows[verdicts[0].key][0]
@@ -148,7 +153,7 @@ def drawn_by_network(instances: Iterable[Instance], pool: Sequence[ImageSet]) ->
         images = ImageSet(
             images.levels, images.labels, indices, home.source, home.class_names, home.normalization
         )  # fmt: skip
-        drawn[name] = Drawn(images, tuple(verdicts))
+        drawn[name] = Drawn(images, tuple(verdicts), tuple(levels[name]))
     return drawn
 
 

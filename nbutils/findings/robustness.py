@@ -5,6 +5,7 @@ The wording keeps the contract of the statuses: "not attacked" is never called r
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -176,8 +177,13 @@ def of_audit(report: AuditReport) -> str:
     return "\n".join([head, "", "| check | things checked | failures |", "|---|---|---|", *rows, "", *listed, *more])
 
 
-def of_draw(drawn: Sequence[Verdict], pool: Sequence[Verdict], planned: int) -> str:
-    """How many of the candidates were drawn, and whether they are as hard as all; `planned` instances were wanted."""
+def of_draw(drawn: Sequence[Verdict], pool: Sequence[Verdict], planned: int, levels: Sequence[str] = ()) -> str:
+    """How many of the candidates were drawn, and whether they are as hard as all.
+
+    Args:
+        planned: instances that were wanted.
+        levels: easy, middle or hard of each that was drawn, in mode stratified.
+    """
     left, mine = ([v for v in group if v.status == "open"] for group in (pool, drawn))
     attackable, known = (sum(v.status == "attacked" for v in group) for group in (drawn, pool))
     mixed = f" Put among them: {attackable} of {known} attackable images." if attackable else ""
@@ -188,10 +194,11 @@ def of_draw(drawn: Sequence[Verdict], pool: Sequence[Verdict], planned: int) -> 
     if not mine:
         return f"{text}.{mixed}"
     gaps = [float(np.median([v.hardness for v in group if v.hardness is not None])) for group in (mine, left)]
-    return (
-        f"{text}. Their median gap is {gaps[0]:.2f} logits, that of all open images {gaps[1]:.2f}: the draw does "
-        f"not ask which images are hard, and another seed gives another mixture.{mixed}"
-    )
+    text = f"{text}. Their median gap is {gaps[0]:.2f} logits, that of all open images {gaps[1]:.2f}"
+    if levels:
+        parts = ", ".join(f"{count} {level}" for level, count in Counter(levels).items())
+        return f"{text}. By hardness: {parts}; easy ones are proved by alpha-CROWN."
+    return f"{text}: the draw does not ask which images are hard, and another seed gives another mixture.{mixed}"
 
 
 def of_selection(selection: Selection) -> str:
@@ -202,7 +209,8 @@ def of_selection(selection: Selection) -> str:
     return (
         f"{total} images of {selection.source} at {eps:.4g}/255, PGD of {attack['steps']} steps x {attack['restarts']} "
         f"restarts, bounds by {selection.settings['bounds']['method']}: {parts}. Only **open** images become instances "
-        "in mode `hard`; in mode `mixed` some attacked ones are put among them, to catch verifiers that prove too much."
+        "in the modes `hard` and `stratified`; in mode `mixed` some attacked ones are put among them, to catch "
+        "verifiers that prove too much."
     )
 
 

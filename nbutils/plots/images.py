@@ -95,6 +95,7 @@ def grid_view(
     margins: Margins | None = None,
     *,
     columns: int | None = None,
+    name: str = "",
 ) -> GridView:
     """Resolve what `figure_grid` draws; verdicts are found by image id and label, margins by row.
 
@@ -132,7 +133,7 @@ def grid_view(
         tiles.append(Tile(fit(images.name_of(label), CAPTION, 2), caption, status))
     settled = Counter(known[key].status for key in keys) if verdicts is not None else Counter[str]()
     counts = {status: settled[status] for status in STATUSES}
-    title = plural(n, "image") + f" ({images.source})"
+    title = (f"{name}: " if name else "") + plural(n, "image") + f" ({images.source})"
     if verdicts is not None:
         title += ": " + ", ".join(f"{count} {status}" for status, count in counts.items() if count)
     read = "above: true class    → prediction    below: smallest margin in logits"
@@ -155,12 +156,13 @@ def figure_grid(
     margins: Margins | None = None,
     *,
     columns: int | None = None,
+    name: str = "",
 ) -> Figure:
     """Images [N] with true class, prediction, margin and status, in rows of `columns` (default: at most ten).
 
-    At most `MOST` of them, at even distances.
+    At most `MOST` of them, at even distances. `name` is that of the network, for the title.
     """
-    view = grid_view(images, verdicts, margins, columns=columns)
+    view = grid_view(images, verdicts, margins, columns=columns, name=name)
     tile = max(TILE, min(1.5, 6.0 / view.columns))
     below = (0.42 if any(tile.caption for tile in view.tiles) else 0.05) + (
         0.14 if any("\n" in tile.label for tile in view.tiles) else 0

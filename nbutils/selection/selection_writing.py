@@ -9,6 +9,7 @@ verdict is computed again.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -76,12 +77,22 @@ class Selection:
         """The kept verdicts of one status."""
         return tuple(verdict for verdict in self.verdicts if verdict.status == status)
 
+    @property
+    def best(self) -> tuple[Verdict, ...]:
+        """The kept verdicts, each with the best bound known of it: alpha-CROWN's where it was run and is higher."""
+        return tuple(self._at_best(verdict) for verdict in self.verdicts)
+
     def gap(self, verdict: Verdict) -> float:
         """Lowest attack margin of an open image minus its best bound, alpha-CROWN's where known, in logits."""
-        hardness = verdict.hardness
+        hardness = self._at_best(verdict).hardness
         assert hardness is not None
-        assert verdict.attack_margin is not None
-        return min(hardness, verdict.attack_margin - self.alpha.get(verdict.key, float("-inf")))
+        return hardness
+
+    def _at_best(self, verdict: Verdict) -> Verdict:
+        bound = self.alpha.get(verdict.key)
+        if bound is None or (verdict.bound is not None and verdict.bound >= bound):
+            return verdict
+        return dataclasses.replace(verdict, bound=bound, bound_method="alpha-crown")
 
     def proved_by_alpha(self, verdict: Verdict) -> bool | None:
         """Whether alpha-CROWN proves an open image; None where it was not run."""

@@ -115,6 +115,21 @@ def test_a_recorded_selection_brings_its_own_pixels(base, networks, tiny_resnet,
     assert len(draw_instances({"tiny_resnet": selection}, networks, [pool], Draw(seed=0))) > 0
 
 
+def test_a_stratified_draw_tells_levels(base, networks, tiny_resnet, images, verdicts):  # noqa: F811
+    selection = make_selection(tiny_resnet, verdicts, CONFIG, NORMALIZATION, images.source)
+    alpha = {verdict.key: verdict.bound + 0.5 * n for n, verdict in enumerate(selection.of("open"))}
+    selection = dataclasses.replace(selection, alpha=alpha)
+    groups = generation.levels(selection)
+    instances = draw_instances({"tiny_resnet": selection}, networks, [images], Draw(seed=0, mode="stratified"))
+    drawn = drawn_by_network(instances, [images])["tiny_resnet"]
+    assert all(v.key in {g.key for g in groups[lv]} for v, lv in zip(drawn.verdicts, drawn.levels, strict=True))
+    mine = [verdict for verdict in selection.best if verdict.key in drawn.keys][:3]
+    text = robustness.of_draw(mine, selection.best, 24, ["easy", "hard", "hard"])
+    assert text.endswith(". By hardness: 1 easy, 2 hard; easy ones are proved by alpha-CROWN.")
+    hard = drawn_by_network(draw_instances({"tiny_resnet": selection}, networks, [images], Draw(seed=0)), [images])
+    assert hard["tiny_resnet"].levels == ()
+
+
 @pytest.mark.parametrize(("mode", "attacked"), [("hard", 0), ("mixed", 1)])
 def test_draw_export_audit(base, networks, tiny_resnet, images, verdicts, mode, attacked):  # noqa: F811
     """Open ones and, in mode mixed, attackable ones, whose points must be counterexamples."""

@@ -118,6 +118,7 @@ def test_grid_resolves_texts(images, verdicts):
     view = plots.grid_view(images, verdicts)
     assert (view.columns, view.rows) == (8, 1)
     assert view.title == "8 images (embedded): 2 misclassified, 2 attacked, 2 verified, 2 open"
+    assert plots.grid_view(images, verdicts, name="net").title == f"net: {view.title}"
     assert view.tiles[1].caption == "→ correct\n+1.50"
     assert view.tiles[0].caption.startswith("→ ")
     assert view.tiles[0].caption.endswith("−1.50")

@@ -41,6 +41,12 @@ def test_bounds_read_back(tmp_path):
     assert again.text() == path.read_text()
     assert again.proved_by_alpha(left)
     assert again.gap(left) == pytest.approx(0.1 - 0.015625, abs=1e-6)
+    (best,) = (verdict for verdict in again.best if verdict.key == left.key)
+    assert (best.bound, best.bound_method) == (0.015625, "alpha-crown")
+    assert best.hardness == again.gap(left)
+    assert [v for v in again.best if v.key != left.key] == [v for v in again.verdicts if v.key != left.key]
+    worse = dataclasses.replace(again, alpha={left.key: left.bound - 1})
+    assert worse.best == again.verdicts
 
 
 @pytest.mark.parametrize("text", ["nan", "1e400", "0.50", "x", "inf"])
