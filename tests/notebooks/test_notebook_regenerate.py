@@ -124,7 +124,7 @@ def test_a_stratified_draw_tells_levels(base, networks, tiny_resnet, images, ver
     drawn = drawn_by_network(instances, [images])["tiny_resnet"]
     assert all(v.key in {g.key for g in groups[lv]} for v, lv in zip(drawn.verdicts, drawn.levels, strict=True))
     mine = [verdict for verdict in selection.best if verdict.key in drawn.keys][:3]
-    text = robustness.of_draw(mine, selection.best, 24, ["easy", "hard", "hard"])
+    text = robustness.of_draw(mine, selection.best, 24, ["hard", "easy", "hard"])
     assert text.endswith(". By hardness: 1 easy, 2 hard; easy ones are proved by alpha-CROWN.")
     hard = drawn_by_network(draw_instances({"tiny_resnet": selection}, networks, [images], Draw(seed=0)), [images])
     assert hard["tiny_resnet"].levels == ()
