@@ -10,12 +10,18 @@ from collections.abc import Callable
 
 import torch
 
-GROUP = 4
-"""Rows optimised at once when only the smallest bound is wanted: most images need no second group."""
+GROUP, FIRST = 32, 4
+"""Rows optimised at once, and where only the smallest bound is wanted. All at once take 0.9 of the time of 32 and cannot
+be cancelled in between; of four, most images need no second group."""
 
 
 def raised(
-    crown: torch.Tensor, optimise: Callable[[torch.Tensor], torch.Tensor], chunk: int, *, only_smallest: bool
+    crown: torch.Tensor,
+    optimise: Callable[[torch.Tensor], torch.Tensor],
+    chunk: int,
+    *,
+    only_smallest: bool,
+    tell: Callable[[int, int], object] = lambda *_: None,
 ) -> torch.Tensor:
     """`crown` [M], CROWN's lower bounds, each replaced by the optimised one where that is higher.
 
@@ -25,13 +31,17 @@ def raised(
     Args:
         optimise: lower bounds [R] of the rows whose numbers [R] it is given.
         chunk: rows at once at most, for memory.
+        tell: called before each group with the number of its last row and that of all; what it raises ends the work.
     """
     best, smallest = crown.clone(), float("inf")
     known = torch.where(crown.isnan(), -torch.inf, crown)
     order = known.argsort(stable=True) if only_smallest else torch.arange(len(crown), device=crown.device)
-    for rows in order.split(min(chunk, GROUP) if only_smallest else chunk):
+    done = 0
+    for rows in order.split(min(chunk, FIRST if only_smallest else GROUP)):
         if only_smallest and float(known[rows[0]]) >= smallest:
             break
+        done += len(rows)
+        tell(done, len(crown))
         best[rows] = torch.fmax(crown[rows], optimise(rows))
         smallest = min(smallest, float(best[rows].min()))
     return best

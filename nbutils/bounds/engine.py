@@ -133,7 +133,8 @@ class BoundEngine:
                 settings = config.alpha_steps, config.alpha_lr
                 return lirpa.optimized_lower(self._module, x, wanted[:, rows], hidden, *settings)
 
-            margins = raised(margins, optimise, chunk, only_smallest=only_smallest)
+            tell = self._rows.tell_of_rows
+            margins = raised(margins, optimise, chunk, only_smallest=only_smallest, tell=tell)
         return margins, hidden
 
     def _relaxed(self, box: Box, numbers: dict[str, int]) -> Relaxed | None:

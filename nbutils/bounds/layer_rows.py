@@ -122,3 +122,8 @@ class LayerRows:
         """Tell of the layer at hand."""
         if self.watch is not None:
             self.watch("layer", *self._layer)
+
+    def tell_of_rows(self, number: int, rows: int) -> None:
+        """Tell that alpha-CROWN is at row `number` of so many."""
+        if self.watch is not None:
+            self.watch("row", number, rows)

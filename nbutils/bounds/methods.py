@@ -48,8 +48,9 @@ def margin_bounds(
             trained on tiny boxes, it is a twentieth of the time and proves nothing.
         only_smallest: alpha-CROWN optimises just the rows that can become the smallest bound; the others keep
             CROWN's. Changes no other method. For an open image it is a fifth to a third of the time (100 classes).
-        watch: called before each chunk of rows with a word, the number of the layer and that of all; what it raises
-            ends the computation.
+        watch: called before each chunk of rows with "layer", its number and that of all, and before each group of
+            rows that alpha-CROWN optimises with "row", the number of the last and that of all; what it raises ends
+            the computation.
 
     Returns:
         Bounds [N, K-1]. A bound that overflowed or came out as NaN is minus infinity: never a proof.

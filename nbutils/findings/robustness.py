@@ -10,8 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..analysis import RadiusCurve, Slice
-from ..benchmark import AuditReport
-from ..benchmark.generation import LEVELS
+from ..benchmark import AuditReport, generation
 from ..core import AttackTrace, Box, ImageSet, MarginBounds, Margins, Verdict
 from ..properties import Replay
 from ..published import PublishedReport
@@ -196,7 +195,7 @@ def of_draw(drawn: Sequence[Verdict], pool: Sequence[Verdict], planned: int, lev
     gaps = [float(np.median([v.hardness for v in group if v.hardness is not None])) for group in (mine, left)]
     text = f"{text}. Their median gap is {gaps[0]:.2f} logits, that of all open images {gaps[1]:.2f}"
     if levels:
-        parts = ", ".join(f"{levels.count(level)} {level}" for level in LEVELS if level in levels)
+        parts = ", ".join(f"{levels.count(level)} {level}" for level in generation.LEVELS if level in levels)
         return f"{text}. By hardness: {parts}; easy ones are proved by alpha-CROWN."
     return f"{text}: the draw does not ask which images are hard, and another seed gives another mixture.{mixed}"
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbutils.bounds import lirpa, margin_bounds
-from nbutils.bounds.alpha_rows import GROUP, raised
+from nbutils.bounds.alpha_rows import FIRST, GROUP, raised
 from nbutils.core import BoundsConfig, Box
 
 VALUES = st.one_of(st.integers(-8, 8).map(float), st.just(float("-inf")))
@@ -51,7 +51,7 @@ def test_a_second_group_follows_while_a_row_stands_lower():
     crown = torch.arange(10.0)
     seen = []
     raised(crown, by_table(crown + 5.5, seen), 100, only_smallest=True)
-    assert seen == list(range(2 * GROUP))  # 0 becomes 5.5, so row 5 could become the smallest, and row 8 cannot
+    assert seen == list(range(2 * FIRST))  # 0 becomes 5.5, so row 5 could become the smallest, and row 8 cannot
 
 
 def test_bounds_that_are_no_numbers_come_first():
@@ -60,6 +60,22 @@ def test_bounds_that_are_no_numbers_come_first():
     found = raised(crown, by_table([5.0, 0.5, 5.0, 2.5, 5.0, 5.0], seen), 2, only_smallest=True)
     assert seen == [1, 3]
     assert found.tolist() == [4, 0.5, 1, 2.5, 2, 3]
+
+
+def test_groups_are_told_of_and_what_the_listener_raises_ends_the_work():
+    told, seen = [], []
+    crown = torch.arange(2.0 * GROUP + 3)
+    raised(crown, by_table(crown, seen), 100, only_smallest=False, tell=lambda *places: told.append(places))
+    assert told == [(GROUP, len(crown)), (2 * GROUP, len(crown)), (len(crown), len(crown))]
+
+    def stop(done, _):
+        if done > GROUP:
+            raise InterruptedError
+
+    seen.clear()
+    with pytest.raises(InterruptedError):
+        raised(crown, by_table(crown, seen), 100, only_smallest=False, tell=stop)
+    assert seen == list(range(GROUP))
 
 
 @pytest.mark.parametrize("eps", [0.02, 0.1])
@@ -72,7 +88,7 @@ def test_on_a_network(tiny_resnet, eps, monkeypatch):
     given_rows, optimised = [], lirpa.optimized_lower
     monkeypatch.setattr(lirpa, "optimized_lower", lambda *a: given_rows.append(a[2].shape[1]) or optimised(*a))
     few = margin_bounds(tiny_resnet, box, labels, config, only_smallest=True)
-    assert max(given_rows) <= GROUP
+    assert max(given_rows) <= FIRST
     # a row is optimised with others, which ends at another slope in the last digits
     np.testing.assert_allclose(few.smallest, whole.smallest, atol=1e-3)
     assert (few.lower >= crown.lower).all()

@@ -47,12 +47,14 @@ def test_methods_are_examined_by_one_thread_at_a_time(tiny_resnet, unknown):
     assert [check.method for check in found[0]] == list(METHODS)
 
 
-def test_a_thread_that_is_stopped_leaves_the_engine_to_the_next(tiny_resnet, unknown):
-    box, labels = boxes(tiny_resnet, 1), np.zeros(1, np.int64)
+@pytest.mark.parametrize(("method", "at"), [("crown", "layer"), ("alpha-crown", "row")])
+def test_a_thread_that_is_stopped_leaves_the_engine_to_the_next(tiny_resnet, unknown, method, at):
+    box, labels, config = boxes(tiny_resnet, 1), np.zeros(1, np.int64), BoundsConfig(method=method)
 
-    def stop(*_):
-        raise InterruptedError
+    def stop(word, *_):
+        if word == at:
+            raise InterruptedError
 
     with ThreadPoolExecutor(1) as pool, pytest.raises(InterruptedError):
-        pool.submit(margin_bounds, tiny_resnet, box, labels, BoundsConfig(method="crown"), watch=stop).result()
-    assert margin_bounds(tiny_resnet, box, labels, BoundsConfig(method="crown")).lower.shape == (1, 4)
+        pool.submit(margin_bounds, tiny_resnet, box, labels, config, watch=stop).result()
+    assert margin_bounds(tiny_resnet, box, labels, config).lower.shape == (1, 4)
