@@ -11,8 +11,10 @@ from collections.abc import Callable
 import torch
 
 GROUP, FIRST = 32, 4
-"""Rows optimised at once, and where only the smallest bound is wanted. All at once take 0.9 of the time of 32 and cannot
-be cancelled in between; of four, most images need no second group."""
+"""Rows optimised at once, and where only the smallest bound is wanted.
+
+All at once take 0.9 of the time of 32, and cannot be cancelled in between. Of four, most images need no second group.
+"""
 
 
 def raised(
